@@ -1,0 +1,193 @@
+"""BIO tags: checking, converting, the entities they spell, and the scores of predicted entities.
+
+`B-TYPE` starts an entity, `I-TYPE` continues it, `O` is outside of all. Entities are counted as
+conlleval counts them, so an `I-TYPE` that continues nothing starts an entity of its own; unlike
+DeepPavlov's `ner_f1`, none reaches over the end of a sentence.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from kerasner.errors import DataError
+
+Tags = Sequence[str]
+
+
+@lru_cache(maxsize=4096)
+def _split(tag: str) -> tuple[str, str]:
+    """Prefix and type of a tag, both empty for `O`."""
+    if tag == "O":
+        return "", ""
+    prefix, _, label = tag.partition("-")
+    if prefix not in ("B", "I") or not label:
+        raise DataError(f"tag {tag!r} is not BIO: expected O, B-TYPE or I-TYPE, such as B-PER")
+    return prefix, label
+
+
+def validate_tag(tag: str) -> None:
+    """Raises a `DataError` unless the tag is `O`, `B-TYPE` or `I-TYPE` with any non-empty TYPE."""
+    _split(tag)
+
+
+def iob1_to_bio(tags: Tags) -> list[str]:
+    """Makes every entity of a sentence start with `B-`.
+
+    In IOB1 an entity starts with `I-`, and with `B-` only where it follows another one of its
+    type. Legal BIO tags come back unchanged, and so do the entities in any case.
+
+    Args:
+        tags: the IOB1 or BIO tags of one sentence.
+
+    Returns:
+        The BIO tags.
+
+    Example:
+
+    ```python
+    iob1_to_bio(["I-PER", "I-PER", "B-PER", "O"])  # ["B-PER", "I-PER", "B-PER", "O"]
+    ```
+    """
+    bio = []
+    previous = ""
+    for tag in tags:
+        prefix, label = _split(tag)
+        bio.append(f"B-{label}" if prefix == "I" and label != previous else tag)
+        previous = label
+    return bio
+
+
+def entities(tags: Tags) -> list[tuple[str, int, int]]:
+    """The entities of a sentence.
+
+    An entity of type T starts at `B-T`, or at `I-T` after a tag that is not of type T, and
+    reaches over all `I-T` that follow.
+
+    Args:
+        tags: the tags of one sentence.
+
+    Returns:
+        `(label, start, end)` of every entity from left to right, in tokens, `end` exclusive.
+
+    Example:
+
+    ```python
+    entities(["B-PER", "I-PER", "O", "I-LOC"])  # [("PER", 0, 2), ("LOC", 3, 4)]
+    ```
+    """
+    bio = [_split(tag) for tag in iob1_to_bio(tags)]
+    found = []
+    for start, (prefix, label) in enumerate(bio):
+        if prefix == "B":
+            end = start + 1
+            while end < len(bio) and bio[end][0] == "I":
+                end += 1
+            found.append((label, start, end))
+    return found
+
+
+@dataclass(frozen=True)
+class Score:
+    """Counts of entities, and the percentages that follow from them (0 where undefined).
+
+    Args:
+        gold: entities that should be found.
+        predicted: entities that were found.
+        correct: entities found with exactly the right borders and type.
+    """
+
+    gold: int
+    predicted: int
+    correct: int
+
+    @property
+    def precision(self) -> float:
+        return 100.0 * self.correct / self.predicted if self.predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        return 100.0 * self.correct / self.gold if self.gold else 0.0
+
+    @property
+    def f1(self) -> float:
+        either = self.gold + self.predicted
+        return 200.0 * self.correct / either if either else 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of a tagged data set; `str()` gives DeepPavlov's (and conlleval's) layout.
+
+    Args:
+        tokens: number of tokens.
+        total: score over all entities, whatever their type (so its percentages are micro
+            averages).
+        types: score of each type, types sorted.
+    """
+
+    tokens: int
+    total: Score
+    types: dict[str, Score]
+
+    def __str__(self) -> str:
+        total = self.total
+        parts = [
+            f"processed {self.tokens} tokens with {total.gold} phrases; "
+            f"found: {total.predicted} phrases; correct: {total.correct}.",
+            f"precision:  {total.precision:.2f}%; recall:  {total.recall:.2f}%; "
+            f"FB1:  {total.f1:.2f}",
+        ]
+        parts += [
+            f"\t{label}: precision:  {score.precision:.2f}%; recall:  {score.recall:.2f}%; "
+            f"F1:  {score.f1:.2f} {score.predicted}"
+            for label, score in self.types.items()
+        ]
+        return "\n\n".join(parts)
+
+
+def report(gold: Sequence[Tags], predicted: Sequence[Tags]) -> Report:
+    """Scores predicted tags against the right ones, entity by entity.
+
+    Args:
+        gold: the right tags, a sequence a sentence.
+        predicted: the predicted tags of the same sentences.
+
+    Returns:
+        The total and the score of every type that occurs on either side.
+
+    Example:
+
+    ```python
+    result = report([["B-PER", "O", "B-LOC"]], [["B-PER", "O", "O"]])
+    result.total.precision, result.total.recall  # (100.0, 50.0)
+    print(result)
+    ```
+
+    References:
+        [CoNLL-2000's conlleval](https://www.cnts.ua.ac.be/conll2000/chunking/output.html)
+    """
+    if len(gold) != len(predicted):
+        raise ValueError(
+            f"expected as many predicted as gold sentences, received {len(predicted)} for "
+            f"{len(gold)}"
+        )
+    names = ("gold", "predicted", "correct")
+    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for index, (right, guess) in enumerate(zip(gold, predicted, strict=True)):
+        if len(right) != len(guess):
+            raise ValueError(
+                f"expected a predicted tag for every gold tag, received {len(guess)} for "
+                f"{len(right)} in sentence {index}"
+            )
+        expected, found = set(entities(right)), set(entities(guess))
+        for name, spans in zip(names, (expected, found, expected & found), strict=True):
+            counts[name].update(label for label, _, _ in spans)
+    return Report(
+        tokens=sum(map(len, gold)),
+        total=Score(**{name: count.total() for name, count in counts.items()}),
+        types={
+            label: Score(**{name: count[label] for name, count in counts.items()})
+            for label in sorted(counts["gold"] | counts["predicted"])
+        },
+    )

@@ -1,0 +1,160 @@
+"""Reading files in the format of CoNLL-2003: one token a line, its tag last."""
+
+import codecs
+import io
+import warnings
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+from kerasner.bio import iob1_to_bio, validate_tag
+from kerasner.errors import DataError
+
+Sample = tuple[list[str] | tuple[list[str], list[str]], list[str]]
+"""(tokens, tags), or ((tokens, parts of speech), tags) if these were asked for."""
+
+PARTS = ("train", "valid", "test")
+
+
+class Conll2003Reader:
+    """Reads a data set from a folder that holds `train.txt`, `valid.txt` and `test.txt`.
+
+    `train.txt` must be there. A part without a file is empty; other files are not looked at.
+    `read_conll` describes the format of a file.
+
+    Example:
+
+    ```python
+    data = Conll2003Reader().read("conll2003")
+    tokens, tags = data["train"][0]
+    ```
+    """
+
+    def read(
+        self,
+        data_path: str | PathLike[str],
+        dataset_name: str | None = None,
+        provide_pos: bool = False,
+        strict: bool = False,
+    ) -> dict[str, list[Sample]]:
+        """Reads all parts.
+
+        Args:
+            data_path: the folder; a leading `~` is the home folder.
+            dataset_name: what the data set is called, for messages. DeepPavlov downloaded a
+                missing data set of that name; the licences of these do not allow it here.
+            provide_pos: whether samples hold the second column (part of speech) too.
+            strict: whether an entity that starts with `I-` is an error.
+
+        Returns:
+            The samples of `train`, `valid` and `test`.
+        """
+        folder = Path(data_path).expanduser()
+        expected = f"expected a folder with {', '.join(f'{part}.txt' for part in PARTS)}"
+        if dataset_name:
+            expected += f" ({dataset_name} is not downloaded: get its files and put them there)"
+        if not folder.exists():
+            raise DataError(f"data folder {folder} does not exist: {expected}")
+        if not folder.is_dir():
+            raise DataError(f"data folder {folder} is not a folder: {expected}")
+        files = {part: folder / f"{part}.txt" for part in PARTS}
+        if not files["train"].exists():
+            problem = "has no train.txt" if any(folder.iterdir()) else "is empty"
+            raise DataError(f"data folder {folder} {problem}: {expected}")
+        return {
+            part: read_conll(file, provide_pos, strict) if file.exists() else []
+            for part, file in files.items()
+        }
+
+
+def read_conll(
+    path: str | PathLike[str], provide_pos: bool = False, strict: bool = False
+) -> list[Sample]:
+    """Reads the sentences of one file.
+
+    A line holds a token, any other columns and the token's BIO tag, separated by white space; a
+    blank line ends a sentence. `-DOCSTART-` lines, which start a document, are dropped. The file
+    is UTF-8, with or without a byte order mark, with line ends of any system.
+
+    An entity that starts with `I-`, as all do in the older IOB1 scheme, is changed to start with
+    `B-`, and a warning tells how many there were.
+
+    Args:
+        path: the file.
+        provide_pos: whether samples hold the second column (part of speech) too.
+        strict: whether an entity that starts with `I-` is an error.
+
+    Returns:
+        `(tokens, tags)` of every sentence, or `((tokens, parts_of_speech), tags)` with
+        `provide_pos`. The tags are legal BIO.
+
+    Example:
+
+    ```python
+    read_conll("train.txt")[0]  # (["EU", "rejects", "German", ...], ["B-ORG", "O", "B-MISC", ...])
+    ```
+    """
+    path = Path(path)
+    samples: list[Sample] = []
+    strays: list[str] = []
+    for first_line, rows in _sentences(path, columns=3 if provide_pos else 2):
+        tokens = [row[0] for row in rows]
+        raw_tags = [row[-1] for row in rows]
+        tags = iob1_to_bio(raw_tags)
+        strays += [
+            f"{path}:{line}: tag {raw!r} continues no entity: expected {tag!r} at its start"
+            for line, (raw, tag) in enumerate(zip(raw_tags, tags, strict=True), first_line)
+            if raw != tag
+        ]
+        samples.append(((tokens, [row[1] for row in rows]) if provide_pos else tokens, tags))
+    if not samples:
+        raise DataError(f"{path} holds no sentence: expected lines of a token and its tag")
+    if strays and strict:
+        raise DataError(strays[0])
+    if strays:
+        warnings.warn(
+            f"{strays[0]}; {len(strays)} such tags were read as B- (IOB1 or damaged file)",
+            stacklevel=2,
+        )
+    return samples
+
+
+def _sentences(path: Path, columns: int) -> Iterator[tuple[int, list[list[str]]]]:
+    """Number of the first line and the columns of all lines, for each sentence of a file."""
+    layout = "token, part of speech and tag" if columns == 3 else "token and tag"
+    rows: list[list[str]] = []
+    number = 0
+    for number, line in enumerate(io.StringIO(_text(path), newline=None), start=1):
+        row = line.split()
+        if not row or row[0] == "-DOCSTART-":
+            if rows:
+                yield number - len(rows), rows
+                rows = []
+            continue
+        if len(row) < columns:
+            raise DataError(
+                f"{path}:{number}: expected {layout}, separated by white space, "
+                f"received {line.strip()[:80]!r}"
+            )
+        try:
+            validate_tag(row[-1])
+        except DataError as error:
+            raise DataError(f"{path}:{number}: {error}") from None
+        rows.append(row)
+    if rows:
+        yield number + 1 - len(rows), rows
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: expected UTF-8, received byte 0x{data[error.start]:02x} "
+            f"({error.reason})"
+        ) from None

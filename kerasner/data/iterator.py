@@ -1,0 +1,82 @@
+"""The parts of a data set, whole or in batches."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kerasner.errors import ConfigError, nearest
+
+Pairs = tuple[list[Any], list[Any]]
+"""The inputs of some samples and their targets."""
+
+
+class DataLearningIterator:
+    """Holds the parts of a data set and deals out their samples.
+
+    Args:
+        data: the samples of `train`, `valid` and `test`, each an (input, target) pair; a part
+            that is left out is empty.
+        seed: seed of this iterator's own random numbers; None for a new one each time.
+        shuffle: whether `batches` deals the samples in a random order, a new one at each call.
+
+    Example:
+
+    ```python
+    iterator = DataLearningIterator(Conll2003Reader().read("conll2003"), seed=42)
+    tokens, tags = iterator.instances("valid")
+    for tokens, tags in iterator.batches("train", batch_size=64):
+        ...
+    ```
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Sequence[tuple[Any, Any]]],
+        seed: int | None = None,
+        shuffle: bool = True,
+    ):
+        parts = {part: list(data.get(part, ())) for part in ("train", "valid", "test")}
+        for name in data:
+            if name not in parts:
+                raise ConfigError(f"unknown part {name!r} of a data set: {nearest(name, parts)}")
+        self._parts = {**parts, "all": parts["train"] + parts["test"] + parts["valid"]}
+        self._random = random.Random(seed)
+        self._shuffle = shuffle
+
+    def instances(self, part: str) -> Pairs:
+        """All samples of a part, in the order of the data.
+
+        Args:
+            part: `train`, `valid`, `test` or `all`.
+
+        Returns:
+            Their inputs and their targets.
+        """
+        return _unzip(self._samples(part))
+
+    def batches(self, part: str, batch_size: int) -> Iterator[Pairs]:
+        """Every sample of a part once, a batch at a time; the last batch may be short.
+
+        Args:
+            part: `train`, `valid`, `test` or `all`.
+            batch_size: samples a batch; negative for one batch of all.
+
+        Returns:
+            An iterator over the inputs and the targets of each batch.
+        """
+        samples = self._samples(part)
+        if batch_size == 0:
+            raise ConfigError("batch_size must be positive, or negative for one batch: received 0")
+        if self._shuffle:
+            samples = self._random.sample(samples, len(samples))
+        step = batch_size if batch_size > 0 else max(len(samples), 1)
+        return (_unzip(samples[i : i + step]) for i in range(0, len(samples), step))
+
+    def _samples(self, part: str) -> list[tuple[Any, Any]]:
+        if part not in self._parts:
+            raise ConfigError(f"unknown part {part!r} of a data set: {nearest(part, self._parts)}")
+        return self._parts[part]
+
+
+def _unzip(samples: Sequence[tuple[Any, Any]]) -> Pairs:
+    return [x for x, _ in samples], [y for _, y in samples]

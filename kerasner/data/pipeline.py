@@ -1,0 +1,82 @@
+"""From tokens and tags to batches of ids, with tf.data."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+# Sentences of like length share a batch. Upper borders in tokens; the last bucket is open.
+BUCKET_BOUNDARIES = (8, 12, 16, 20, 26, 32, 40, 50, 75, 120)
+_ENCODED_AT_ONCE = 512
+
+Encoder = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+def encoded(
+    sentences: Sequence[Sequence[str]],
+    tags: Sequence[Sequence[str]],
+    encode: Encoder,
+    encode_tags: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.data.Dataset:
+    """Sentences as ids, one an element, in their order.
+
+    Args:
+        sentences: tokens of each sentence.
+        tags: their tags.
+        encode: strings [N] -> dict of tensors [N, ...], the inputs of the network.
+        encode_tags: strings [N] -> int [N].
+
+    Returns:
+        A dataset of (inputs, tag ids): dict of [T, ...] and int32 [T], cached in memory, so that
+        only the first pass computes anything.
+    """
+
+    def encode_group(tokens: tf.RaggedTensor, tags: tf.RaggedTensor):
+        inputs = {
+            name: tf.RaggedTensor.from_row_splits(values, tokens.row_splits, validate=False)
+            for name, values in encode(tokens.values).items()
+        }
+        return inputs, tags.with_values(tf.cast(encode_tags(tags.values), tf.int32))
+
+    strings = (_ragged(sentences), _ragged(tags))
+    groups = tf.data.Dataset.from_tensor_slices(strings).batch(_ENCODED_AT_ONCE)
+    rows = groups.map(encode_group, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    # Rows of a ragged batch are tensors by value but not yet by type.
+    return rows.map(lambda *row: tf.nest.map_structure(tf.identity, row)).cache()
+
+
+def _ragged(rows: Sequence[Sequence[str]]) -> tf.RaggedTensor:
+    flat = [item for row in rows for item in row]
+    values = tf.constant(flat, tf.string, shape=[len(flat)])
+    return tf.RaggedTensor.from_row_lengths(values, [len(row) for row in rows])
+
+
+def training_batches(
+    sentences: tf.data.Dataset, batch_size: int, seed: int | None = None
+) -> tf.data.Dataset:
+    """Batches of sentences of like length, drawn anew for each epoch.
+
+    Args:
+        sentences: as `encoded` gives them.
+        batch_size: sentences a batch; the last batch of each length may be smaller.
+        seed: of the order.
+    """
+    shuffled = sentences.shuffle(_count(sentences), seed=seed, reshuffle_each_iteration=True)
+    # Buckets give out a batch as it fills up: without a second shuffle the short ones come first.
+    return _bucketed(shuffled, batch_size).shuffle(256, seed=seed).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(sentences: tf.data.Dataset, batch_size: int = 256) -> tf.data.Dataset:
+    """The same batches every time; order within the part is not kept."""
+    return _bucketed(sentences, batch_size).cache().prefetch(tf.data.AUTOTUNE)
+
+
+def _count(sentences: tf.data.Dataset) -> int:
+    return max(1, int(sentences.reduce(tf.constant(0, tf.int64), lambda n, _: n + 1)))
+
+
+def _bucketed(sentences: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    return sentences.bucket_by_sequence_length(
+        lambda inputs, tags: tf.shape(tags)[0],
+        bucket_boundaries=BUCKET_BOUNDARIES,
+        bucket_batch_sizes=[batch_size] * (len(BUCKET_BOUNDARIES) + 1),
+    )

@@ -1,0 +1,204 @@
+import warnings
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasner.bio import iob1_to_bio
+from kerasner.data import Conll2003Reader, read_conll
+from kerasner.errors import DataError
+
+FILE = """\
+-DOCSTART- -X- -X- O
+
+EU NNP B-NP B-ORG
+rejects VBZ B-VP O
+
+Peter NNP B-NP B-PER
+Blackburn NNP I-NP I-PER
+
+"""
+SENTENCES = [(["EU", "rejects"], ["B-ORG", "O"]), (["Peter", "Blackburn"], ["B-PER", "I-PER"])]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="train.txt"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_tokens_and_tags(write):
+    assert read_conll(write(FILE)) == SENTENCES
+
+
+def test_parts_of_speech(write):
+    assert read_conll(write(FILE), provide_pos=True) == [
+        ((["EU", "rejects"], ["NNP", "VBZ"]), ["B-ORG", "O"]),
+        ((["Peter", "Blackburn"], ["NNP", "NNP"]), ["B-PER", "I-PER"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        FILE.rstrip("\n"),
+        FILE.replace("\n", "\r\n"),
+        FILE.replace("\n", "\r"),
+        FILE.replace(" ", "\t"),
+        FILE.replace("\n\n", "\n \t \n\n\n"),
+        "\ufeff" + FILE,
+        FILE.replace("-DOCSTART- -X- -X- O", "-DOCSTART-"),
+        FILE.replace("\n\nPeter", "\n-DOCSTART- -X- O O\nPeter"),
+    ],
+    ids=["no end", "CRLF", "CR", "tabs", "blanks", "BOM", "bare DOCSTART", "DOCSTART ends"],
+)
+def test_harmless_variants_read_the_same(write, content):
+    assert read_conll(write(content)) == SENTENCES
+
+
+WORDS = st.text(
+    st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp"], exclude_characters="\ufeff"),
+    min_size=1,
+    max_size=5,
+).filter(lambda word: len(word.split()) == 1 and word == word.strip())
+TAGS = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+CORPUS = st.lists(st.lists(st.tuples(WORDS, TAGS), min_size=1, max_size=5), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(CORPUS, st.sampled_from([" ", "\t", "  X "]), st.sampled_from(["\n", "\r\n"]))
+def test_what_is_written_is_read(tmp_path_factory, corpus, gap, newline):
+    path = tmp_path_factory.mktemp("conll") / "any.txt"
+    corpus = [
+        list(zip([word for word, _ in rows], iob1_to_bio([tag for _, tag in rows]), strict=True))
+        for rows in corpus
+    ]
+    sentences = [newline.join(word + gap + tag for word, tag in rows) for rows in corpus]
+    path.write_bytes((newline * 2).join(sentences).encode())
+    assert read_conll(path, strict=True) == [tuple(map(list, zip(*r, strict=True))) for r in corpus]
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(st.binary(max_size=40) | st.text("aO \n\rBI-\ufeff", max_size=40).map(str.encode))
+def test_any_bytes_give_samples_or_a_data_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("conll") / "any.txt"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            samples = read_conll(path)
+        except DataError as error:
+            assert str(path) in str(error) and "expected" in str(error)
+        else:
+            assert samples and all(len(x) == len(y) > 0 for x, y in samples)
+
+
+@pytest.mark.parametrize(
+    "content, provide_pos, place, message",
+    [
+        ("EU B-ORG\nrejects\n", False, ":2", "expected token and tag, .*received 'rejects'"),
+        ("EU B-ORG\n", True, ":1", "expected token, part of speech and tag, .*'EU B-ORG'"),
+        ("a O\n\nEU NNP S-ORG\n", False, ":3", "tag 'S-ORG' is not BIO: expected O, B-TYPE or"),
+        (b"a O\r\nb O\r\n\r\n\xcf O\r\n", False, ":4", "expected UTF-8, received byte 0xcf"),
+        (b"\xef\xbb\xbfa O\n\xff O\n", False, ":2", "expected UTF-8, received byte 0xff"),
+        ("", False, "", " holds no sentence"),
+        ("-DOCSTART- -X- O O\n\n", False, "", " holds no sentence"),
+    ],
+)
+def test_bad_files(write, content, provide_pos, place, message):
+    path = write(content)
+    with pytest.raises(DataError, match=message) as error:
+        read_conll(path, provide_pos=provide_pos)
+    assert str(error.value).startswith(f"{path}{place}")
+    assert "\n" not in str(error.value)
+
+
+IOB1 = "a O\n\nEU I-ORG\nand O\nUN I-ORG\nNATO B-ORG\n"
+
+
+def test_iob1_becomes_bio_with_one_warning(write):
+    path = write(IOB1)
+    with pytest.warns(UserWarning) as caught:
+        samples = read_conll(path)
+    assert samples[1][1] == ["B-ORG", "O", "B-ORG", "B-ORG"]
+    assert [str(warning.message) for warning in caught] == [
+        f"{path}:3: tag 'I-ORG' continues no entity: expected 'B-ORG' at its start; "
+        "2 such tags were read as B- (IOB1 or damaged file)"
+    ]
+
+
+def test_iob1_is_an_error_when_strict(write):
+    path = write(IOB1)
+    with pytest.raises(DataError, match=r":3: tag 'I-ORG' continues no entity: expected 'B-ORG'"):
+        read_conll(path, strict=True)
+
+
+def test_legal_bio_gives_no_warning(write):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_conll(write(FILE)) == SENTENCES
+
+
+def test_reader_reads_the_three_parts(write, tmp_path):
+    write(FILE)
+    write("valid O\n", "valid.txt")
+    write("test O\n", "test.txt")
+    write("not a tagged file", "readme.txt")
+    assert Conll2003Reader().read(tmp_path, dataset_name="conll2003") == {
+        "train": SENTENCES,
+        "valid": [(["valid"], ["O"])],
+        "test": [(["test"], ["O"])],
+    }
+
+
+def test_reader_hands_its_options_on(write, tmp_path):
+    write(FILE)
+    assert Conll2003Reader().read(tmp_path, provide_pos=True)["train"][0][0] == (
+        ["EU", "rejects"],
+        ["NNP", "VBZ"],
+    )
+    write(IOB1, "valid.txt")
+    with pytest.raises(DataError, match=r"valid\.txt:3: tag 'I-ORG'"):
+        Conll2003Reader().read(tmp_path, strict=True)
+
+
+def test_parts_without_a_file_are_empty(write, tmp_path):
+    write(FILE)
+    assert Conll2003Reader().read(str(tmp_path)) == {"train": SENTENCES, "valid": [], "test": []}
+
+
+def test_home_folder(write, tmp_path, monkeypatch):
+    write(FILE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert Conll2003Reader().read("~")["train"] == SENTENCES
+
+
+EXPECTED = "expected a folder with train.txt, valid.txt, test.txt"
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(DataError, match=f"nowhere does not exist: {EXPECTED}$"):
+        Conll2003Reader().read(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=rf"{EXPECTED} \(ontonotes is not downloaded"):
+        Conll2003Reader().read(tmp_path / "nowhere", dataset_name="ontonotes")
+
+
+def test_folders_without_training_data(write, tmp_path):
+    with pytest.raises(DataError, match=f"is empty: {EXPECTED}"):
+        Conll2003Reader().read(tmp_path)
+    path = write(FILE, "valid.txt")
+    with pytest.raises(DataError, match=f"has no train.txt: {EXPECTED}"):
+        Conll2003Reader().read(tmp_path)
+    with pytest.raises(DataError, match=f"is not a folder: {EXPECTED}"):
+        Conll2003Reader().read(path)
+
+
+def test_unreadable_file(tmp_path):
+    (tmp_path / "train.txt").mkdir()
+    with pytest.raises(DataError, match=r"^cannot read .*train\.txt: "):
+        Conll2003Reader().read(tmp_path)

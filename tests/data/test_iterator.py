@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasner.data import DataLearningIterator
+from kerasner.errors import ConfigError
+
+DATA = {
+    "train": [([f"train{i}"], ["O"]) for i in range(10)],
+    "valid": [(["valid"], ["B-PER"])],
+    "test": [(["test"], ["B-LOC"])],
+}
+
+
+def test_instances_keep_the_order_of_the_data():
+    iterator = DataLearningIterator(DATA, seed=1)
+    inputs, targets = iterator.instances("train")
+    assert inputs == [[f"train{i}"] for i in range(10)]
+    assert targets == [["O"]] * 10
+    assert iterator.instances("valid") == ([["valid"]], [["B-PER"]])
+
+
+def test_all_parts_together():
+    inputs, _ = DataLearningIterator(DATA).instances("all")
+    assert inputs == [*([f"train{i}"] for i in range(10)), ["test"], ["valid"]]
+
+
+def test_parts_left_out_are_empty():
+    iterator = DataLearningIterator({"train": DATA["train"]})
+    assert iterator.instances("test") == ([], [])
+    assert list(iterator.batches("test", 4)) == []
+    assert list(iterator.batches("test", -1)) == []
+
+
+def test_batches_without_shuffling():
+    batches = list(DataLearningIterator(DATA, shuffle=False).batches("train", 4))
+    assert [len(inputs) for inputs, _ in batches] == [4, 4, 2]
+    assert [x for inputs, _ in batches for x in inputs] == [x for x, _ in DATA["train"]]
+    assert batches[2] == ([["train8"], ["train9"]], [["O"], ["O"]])
+
+
+def test_seed_decides_the_order_and_every_epoch_has_its_own():
+    first, again = (DataLearningIterator(DATA, seed=3) for _ in range(2))
+    epochs = [list(first.batches("train", 4)) for _ in range(2)]
+    assert [list(again.batches("train", 4)) for _ in range(2)] == epochs
+    assert epochs[0] != epochs[1]
+    assert list(DataLearningIterator(DATA, seed=4).batches("train", 4)) != epochs[0]
+
+
+@settings(deadline=None, max_examples=50, derandomize=True)
+@given(st.integers(0, 20), st.integers(-1, 25).filter(bool), st.booleans(), st.integers())
+def test_batches_deal_every_sample_once(count, batch_size, shuffle, seed):
+    data = {"train": [(i, str(i)) for i in range(count)]}
+    batches = list(DataLearningIterator(data, seed, shuffle).batches("train", batch_size))
+    assert sorted(x for inputs, _ in batches for x in inputs) == list(range(count))
+    assert all(y == str(x) for batch in batches for x, y in zip(*batch, strict=True))
+    size = batch_size if batch_size > 0 else max(count, 1)
+    assert [len(inputs) for inputs, _ in batches[:-1]] == [size] * (len(batches) - 1)
+    assert all(0 < len(inputs) <= size for inputs, _ in batches)
+
+
+def test_bad_arguments():
+    with pytest.raises(ConfigError, match="unknown part 'trian' .*did you mean 'train'"):
+        DataLearningIterator({"trian": []})
+    iterator = DataLearningIterator(DATA)
+    with pytest.raises(ConfigError, match="unknown part 'dev' .*train, valid, test, all"):
+        iterator.instances("dev")
+    with pytest.raises(ConfigError, match="unknown part 'dev'"):
+        iterator.batches("dev", 4)
+    with pytest.raises(ConfigError, match="batch_size .*received 0"):
+        iterator.batches("train", 0)

@@ -28,32 +28,39 @@ class ChunkFinder:
         self._opens = np.array([prefix in ("B", "S") for prefix, _ in parts])
         self._closes = np.array([prefix in ("E", "S") for prefix, _ in parts])
 
-    def boundaries(self, tags: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Tag ids int32 [B, T], mask bool [B, T] padded at the end -> is_start, is_end, label.
+    def boundaries(self, tags: tf.Tensor, is_first: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Where entities start and end in a flat list of tags.
+
+        Args:
+            tags: ids int32 [N] of sentences one after another.
+            is_first: bool [N], whether a sentence starts there.
 
         Returns:
-            bool [B, T], bool [B, T] and label numbers int32 [B, T], 0 outside entities.
+            is_start bool [N], is_end bool [N], label numbers int32 [N], 0 outside entities.
         """
-        tags = tf.where(mask, tags, 0)
-        label = tf.where(mask, tf.gather(self._label, tags), 0)
-        opens = tf.gather(self._opens, tags)
-        closes = tf.gather(self._closes, tags)
-        before = tf.pad(label, [[0, 0], [1, 0]])[:, :-1]
-        closed = tf.pad(closes, [[0, 0], [1, 0]])[:, :-1]
-        is_start = (label > 0) & (opens | closed | (label != before))
-        next_start = tf.pad(is_start, [[0, 0], [0, 1]])[:, 1:]
-        next_label = tf.pad(label, [[0, 0], [0, 1]])[:, 1:]
-        is_end = (label > 0) & (next_start | (next_label != label))
-        return is_start, is_end, label
+        label = tf.gather(self._label, tags)
+        closed = is_first | _shift(tf.gather(self._closes, tags))
+        is_start = tf.gather(self._opens, tags) | closed | (label != _shift(label))
+        is_start &= label > 0
+        breaks = tf.concat([(is_start | closed | (label != _shift(label)))[1:], [True]], 0)
+        return is_start, (label > 0) & breaks[: tf.size(tags)], label
 
     def __call__(self, tags: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Tag ids and mask [B, T] -> int64 [B, T]: at each start a code of label and length.
+        """Tag ids int32 [B, T] and mask bool [B, T] -> int64 [M], M unmasked steps, row by row.
 
-        Two taggings share an entity where their codes are equal and not 0.
+        A step where an entity starts gets a code of its label and length, others 0: two taggings
+        share an entity where their codes are equal and not 0.
         """
-        is_start, is_end, label = self.boundaries(tags, mask)
+        row = tf.cast(tf.where(mask)[:, 0], tf.int32)
+        is_first = tf.concat([[True], row[1:] != row[:-1]], 0)[: tf.size(row)]
+        is_start, is_end, label = self.boundaries(tf.boolean_mask(tags, mask), is_first)
         # Entities do not overlap: the k-th start and the k-th end are those of one entity.
         starts, ends = tf.where(is_start), tf.where(is_end)
-        length = ends[:, 1] - starts[:, 1] + 1
+        length = (ends - starts)[:, 0] + 1
         codes = length * (len(self.labels) + 1) + tf.cast(tf.gather_nd(label, starts), tf.int64)
-        return tf.scatter_nd(starts, codes, tf.shape(tags, out_type=tf.int64))
+        return tf.scatter_nd(starts, codes, tf.shape(label, out_type=tf.int64))
+
+
+def _shift(values: tf.Tensor) -> tf.Tensor:
+    """The value before each of a flat list, 0 or False before the first."""
+    return tf.pad(values, [[1, 0]])[:-1]

@@ -23,9 +23,9 @@ import tensorflow as tf
 
 FORBIDDEN = -1e9
 _RULED_OUT = -1e8  # anything below is a forbidden tag or transition, summed up or not
-# float32 probabilities end at e^-87. A state that underflowed can be replaced by another at a cost
-# of at most two transitions and one emission, so below this range nothing of weight is lost.
-_SAFE_RANGE = 60.0
+# float32 probabilities end at e^-87. What a state that underflowed may still gain over a better one
+# is what it costs the better one to join its path: below this range, less than float32 resolves.
+_SAFE_RANGE = 70.0
 _UNROLLED_STEPS = 4
 _TINY = 1e-37
 
@@ -47,12 +47,14 @@ class Posterior(NamedTuple):
 def path_potential(
     emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor, tags: tf.Tensor
 ) -> tf.Tensor:
-    """Potential of one path a row: int tags [B, T] -> float32 [B]."""
-    mask = tf.sequence_mask(lengths, tf.shape(emissions)[1], emissions.dtype)
+    """Potential of one path a row: int tags [B, T], any at padded steps -> float32 [B]."""
+    mask = tf.sequence_mask(lengths, tf.shape(emissions)[1])
     n_tags = tf.shape(transitions)[0]
-    tags = tf.clip_by_value(tf.cast(tags, tf.int32), 0, n_tags - 1)
-    on_path = tf.gather(emissions, tags, batch_dims=2)
+    tags = tf.where(mask, tf.cast(tags, tf.int32), 0)
+    # Not tf.gather(batch_dims=2): before TensorFlow 2.16 its gradient fails on empty batches.
+    on_path = tf.reduce_sum(emissions * tf.one_hot(tags, n_tags), axis=-1)
     moves = tf.gather(tf.reshape(transitions, [-1]), tags[:, :-1] * n_tags + tags[:, 1:])
+    mask = tf.cast(mask, tf.float32)
     return tf.reduce_sum(on_path * mask, 1) + tf.reduce_sum(moves * mask[:, 1:], 1)
 
 
@@ -148,7 +150,8 @@ def _recur(first: tf.Tensor, inputs: tf.Tensor, step: Callable) -> tf.Tensor:
     Several steps an iteration: a loop over small tensors costs as much as their operations do.
     """
     count = tf.shape(inputs)[0]
-    rounds = (count + _UNROLLED_STEPS - 1) // _UNROLLED_STEPS
+    # At least one round: an empty TensorArray of unknown batch size cannot be stacked.
+    rounds = tf.maximum((count + _UNROLLED_STEPS - 1) // _UNROLLED_STEPS, 1)
     missing = rounds * _UNROLLED_STEPS - count
     padded = tf.concat([inputs, tf.ones(tf.concat([[missing], tf.shape(first)], 0))], 0)
     groups = tf.reshape(padded, tf.concat([[rounds, _UNROLLED_STEPS], tf.shape(first)], 0))
@@ -168,7 +171,12 @@ def _recur(first: tf.Tensor, inputs: tf.Tensor, step: Callable) -> tf.Tensor:
 
 
 def _is_safe(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
-    """Whether scaled float32 probabilities hold every path that matters (see _SAFE_RANGE)."""
+    """Whether scaled float32 probabilities hold every path that matters (see _SAFE_RANGE).
+
+    From any tag the path of any other can be joined with n transitions and n - 1 emissions between
+    them, where n is the number of steps in which every tag leads to every other: 2 or fewer in BIO
+    and IOB1 (by O or B-), 3 in BIOES (by E- and B-).
+    """
 
     def spread(potentials, axis):
         allowed = potentials > _RULED_OUT
@@ -176,8 +184,14 @@ def _is_safe(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -
         return tf.maximum(tf.reduce_max(potentials, axis=axis) - lowest, 0.0)
 
     mask = tf.sequence_mask(lengths, tf.shape(emissions)[1], tf.float32)
-    widest = tf.reduce_max(tf.concat([[0.0], tf.reshape(spread(emissions, -1) * mask, [-1])], 0))
-    return widest + 2.0 * spread(transitions, None) < _SAFE_RANGE
+    emitted = tf.reduce_max(tf.concat([[0.0], tf.reshape(spread(emissions, -1) * mask, [-1])], 0))
+    moved = spread(transitions, None)
+    one = tf.cast(transitions > _RULED_OUT, tf.float32)
+    two = tf.matmul(one, one)
+    in_two, in_three = tf.reduce_all(two > 0), tf.reduce_all(tf.matmul(two, one) > 0)
+    return (in_two & (emitted + 2.0 * moved < _SAFE_RANGE)) | (
+        in_three & (2.0 * emitted + 3.0 * moved < _SAFE_RANGE)
+    )
 
 
 class _ScaledMessages(NamedTuple):

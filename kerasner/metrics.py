@@ -39,11 +39,17 @@ class EntityF1(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_true = tf.cast(y_true, tf.int32)
         y_pred = tf.convert_to_tensor(y_pred)
-        if y_pred.shape[-1] == len(self.tags):
+        n_tags = len(self.tags)
+        if y_pred.shape[-1] == n_tags:
             predicted, mask = tf.argmax(y_pred, -1, output_type=tf.int32), y_true >= 0
-        else:
+        elif y_pred.shape[-1] == n_tags + 1:
             potentials = unpack(y_pred)
             predicted, mask = potentials.decode(), potentials.mask
+        else:
+            raise ValueError(
+                f"EntityF1 of {n_tags} tags takes predictions of {n_tags} columns (scores) or "
+                f"{n_tags + 1} (output of a CRF); received shape {y_pred.shape}"
+            )
         gold = self._finder(y_true, mask)
         found = self._finder(predicted, mask)
         right = (gold > 0) & (gold == found)

@@ -97,6 +97,11 @@ class NerNetwork(keras.Model):
         """Names of the tags in the order of their ids."""
         return list(self._settings["tags"])
 
+    @property
+    def scheme(self) -> str:
+        """Tagging scheme of the tags."""
+        return self._settings["scheme"]
+
     def token_features(self, inputs: dict[str, tf.Tensor], training=None) -> tf.Tensor:
         """Features of single tokens: inputs of shape [..., ] and [..., C] -> float [..., D]."""
         words = inputs["words"]
@@ -121,8 +126,21 @@ class NerNetwork(keras.Model):
         features = self.token_features(inputs, training=training)
         return self.tag_potentials(features, inputs["words"] != 0, training=training)
 
-    def build(self, input_shape=None):
-        self.built = True  # the layers build themselves when first called
+    def build(self, input_shape):
+        """Creates all weights: a dict of shapes, as the inputs -> None."""
+        shapes = {name: tuple(shape) for name, shape in input_shape.items()}
+        _build(self.token_embedding, shapes["words"])
+        width = self.token_embedding.compute_output_shape(shapes["words"])[-1]
+        if self.char_features is not None:
+            _build(self.char_features, shapes["chars"])
+            width += self.char_features.compute_output_shape(shapes["chars"])[-1]
+        width += sum(shapes[name][-1] for name in shapes if name not in ("words", "chars"))
+        shape = (*shapes["words"], width)
+        for recurrent in self.recurrent_layers:
+            _build(recurrent, shape)
+            shape = recurrent.compute_output_shape(shape)
+        _build(self.crf, shape)
+        self.built = True
 
     def get_config(self):
         def serialize(layer):
@@ -142,3 +160,9 @@ class NerNetwork(keras.Model):
             if isinstance(config[name], dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
+
+
+def _build(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> None:
+    if not layer.built:
+        with tf.name_scope(layer.name):
+            layer.build(shape)

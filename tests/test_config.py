@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 
 from kerasner import config, registry
-from kerasner.configs_tree import ConfigTree
 from kerasner.errors import ConfigError
 
 quick = settings(deadline=None, max_examples=100, derandomize=True)
@@ -431,35 +430,3 @@ plain_values = st.recursive(
 def test_any_json_value_can_be_set_and_loaded(value):
     changed = config.override({"train": {}}, [f"train.x={json.dumps(value)}"])
     assert config.load(changed) == {"train": {"x": value}}
-
-
-# The attribute tree
-
-
-def test_the_tree_gives_paths(installed):
-    tree = ConfigTree(installed)
-    assert dir(tree) == ["ner", "slots"]
-    assert dir(tree.ner) == ["ner_conll2003", "ner_rus"]
-    assert tree.ner.ner_conll2003 == installed / "ner" / "ner_conll2003.json"
-    assert config.load(tree.slots.slotfill_dstc2) == PIPELINE
-
-
-def test_the_tree_names_the_nearest(installed):
-    with pytest.raises(AttributeError, match="'ner_conl2003': did you mean 'ner_conll2003'"):
-        _ = ConfigTree(installed).ner.ner_conl2003
-    with pytest.raises(AttributeError, match="valid names are ner, slots"):
-        _ = ConfigTree(installed).xyz
-
-
-def test_the_tree_sees_files_added_later_and_leaves_out_what_is_no_attribute(installed):
-    tree = ConfigTree(installed)
-    (installed / "mine.json").write_text("{}")
-    (installed / "not-a-name.json").write_text("{}")
-    assert dir(tree) == ["mine", "ner", "slots"]
-    assert tree.mine == installed / "mine.json"
-
-
-def test_the_tree_can_be_copied_and_shown(installed):
-    tree = copy.copy(ConfigTree(installed))
-    assert dir(tree) == ["ner", "slots"]
-    assert repr(tree) == f"ConfigTree({str(installed)!r})"

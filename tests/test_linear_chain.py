@@ -1,5 +1,6 @@
 """The chain's functions against enumeration of all paths and against float64 recursions."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -9,6 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasner import linear_chain
+
+CHAIN = [
+    tf.TensorSpec([None, None, None]),
+    tf.TensorSpec([None], tf.int32),
+    tf.TensorSpec([None, None]),
+]
+
+
+@functools.lru_cache
+def compiled(name):
+    """A function of `linear_chain`, traced once for all shapes."""
+    return tf.function(getattr(linear_chain, name), input_signature=CHAIN)
+
+
+@tf.function(input_signature=[*CHAIN, tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None])])
+def likelihood_gradient(emissions, lengths, transitions, tags, weights):
+    with tf.GradientTape() as tape:
+        tape.watch([emissions, transitions])
+        values = linear_chain.log_likelihood(emissions, lengths, transitions, tags)
+        total = tf.reduce_sum(values * weights)
+    return tape.gradient(total, [emissions, transitions])
 
 
 def chain(seed, batch, steps, n_tags, scale=1.0):
@@ -44,9 +66,9 @@ def logsumexp(values):
 )
 def test_agrees_with_enumeration(seed, batch, steps, n_tags, scale):
     emissions, lengths, transitions = chain(seed, batch, steps, n_tags, scale)
-    log_z = linear_chain.log_partition(emissions, lengths, transitions)
-    marginals = linear_chain.marginals(emissions, lengths, transitions)
-    tags, potentials = linear_chain.viterbi(emissions, lengths, transitions)
+    log_z = compiled("log_partition")(emissions, lengths, transitions)
+    marginals = compiled("marginals")(emissions, lengths, transitions)
+    tags, potentials = compiled("viterbi")(emissions, lengths, transitions)
     assert marginals.shape == (batch, steps, n_tags)
     assert tags.shape == (batch, steps)
     for row, length in enumerate(lengths):
@@ -68,16 +90,13 @@ def test_agrees_with_enumeration(seed, batch, steps, n_tags, scale):
 def test_gradient_is_that_of_the_enumerated_likelihood(scale):
     emissions, _, transitions = chain(3, 4, 4, 3, scale)
     lengths = np.array([4, 1, 0, 3], "int32")
-    tags = np.random.default_rng(0).integers(0, 3, size=(4, 4))
-    e, t = tf.constant(emissions), tf.constant(transitions)
-    with tf.GradientTape() as tape:
-        tape.watch([e, t])
-        total = tf.reduce_sum(
-            linear_chain.log_likelihood(e, lengths, t, tags) * [1.0, 2.0, 1.0, 0.5]
-        )
-    of_emissions, of_transitions = tape.gradient(total, [e, t])
+    tags = np.random.default_rng(0).integers(0, 3, size=(4, 4)).astype("int32")
+    weights = np.array([1.0, 2.0, 1.0, 0.5], "float32")
+    of_emissions, of_transitions = likelihood_gradient(
+        emissions, lengths, transitions, tags, weights
+    )
     expected_e, expected_t = np.zeros_like(emissions), np.zeros_like(transitions)
-    for row, (length, weight) in enumerate(zip(lengths, [1.0, 2.0, 1.0, 0.5], strict=True)):
+    for row, (length, weight) in enumerate(zip(lengths, weights, strict=True)):
         paths, values = enumerate_paths(emissions[row, :length], transitions)
         probabilities = np.exp(values - logsumexp(values))
         gold = tags[row, :length]
@@ -88,6 +107,17 @@ def test_gradient_is_that_of_the_enumerated_likelihood(scale):
                 expected_t[i, j] += weight * p
     np.testing.assert_allclose(of_emissions, expected_e, atol=2e-5)
     np.testing.assert_allclose(of_transitions, expected_t, atol=2e-5)
+
+
+@pytest.mark.parametrize("batch, steps", [(0, 0), (0, 3), (2, 0), (2, 1)])
+def test_gradient_of_empty_chains(batch, steps):
+    emissions, _, transitions = chain(1, batch, steps, 3)
+    gradients = likelihood_gradient(
+        emissions, np.full(batch, steps, "int32"), transitions,
+        np.zeros([batch, steps], "int32"), np.ones(batch, "float32"),
+    )  # fmt: skip
+    assert gradients[0].shape == emissions.shape
+    np.testing.assert_array_equal(gradients[1], np.zeros([3, 3]))  # no tag follows another
 
 
 @pytest.mark.parametrize("scale", [2.0, 30.0])
@@ -102,11 +132,11 @@ def test_long_chains_do_not_drift(scale):
         peak = moved.max(0)
         alpha = peak + np.log(np.exp(moved - peak).sum(0)) + emissions[0, t]
         best = (best[:, None] + transitions).max(0) + emissions[0, t]
-    log_z = linear_chain.log_partition(emissions, lengths, transitions)
+    log_z = compiled("log_partition")(emissions, lengths, transitions)
     np.testing.assert_allclose(log_z[0], logsumexp(alpha), rtol=1e-6)
-    marginals = linear_chain.marginals(emissions, lengths, transitions).numpy()
+    marginals = compiled("marginals")(emissions, lengths, transitions).numpy()
     np.testing.assert_allclose(marginals.sum(-1), 1.0, atol=1e-5)
-    tags, _ = linear_chain.viterbi(emissions, lengths, transitions)
+    tags, _ = compiled("viterbi")(emissions, lengths, transitions)
     path = tags[0].numpy()
     potential = emissions[0].astype("float64")[np.arange(steps), path].sum()
     potential += transitions.astype("float64")[path[:-1], path[1:]].sum()
@@ -117,16 +147,50 @@ def test_forbidden_transitions_get_no_probability():
     emissions, _, transitions = chain(1, 2, 6, 3)
     transitions[0, 1] = transitions[2, 2] = linear_chain.FORBIDDEN
     lengths = np.array([6, 4], "int32")
+    log_z = compiled("log_partition")(emissions, lengths, transitions)
     for row in range(2):
         paths, values = enumerate_paths(emissions[row, : lengths[row]], transitions)
         legal = ~(((paths[:, :-1] == 0) & (paths[:, 1:] == 1))
                   | ((paths[:, :-1] == 2) & (paths[:, 1:] == 2))).any(1)
-        log_z = linear_chain.log_partition(emissions, lengths, transitions)
         np.testing.assert_allclose(log_z[row], logsumexp(values[legal]), rtol=1e-5)
-    tags = linear_chain.viterbi(emissions, lengths, transitions)[0].numpy()
+    tags = compiled("viterbi")(emissions, lengths, transitions)[0].numpy()
     for row in range(2):
         pairs = set(itertools.pairwise(tags[row, : lengths[row]].tolist()))
         assert not pairs & {(0, 1), (2, 2)}
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    shape=st.sampled_from(["detour", "dead end"]),
+    scale=st.sampled_from([3.0, 20.0, 44.0]),
+)
+def test_forbidden_transitions_hide_no_path(seed, shape, scale):
+    """Emissions that change their favourite, and transitions that make it costly to follow."""
+    n_tags = {"detour": 4, "dead end": 3}[shape]
+    transitions = np.full([n_tags, n_tags], linear_chain.FORBIDDEN, "float32")
+    allowed = {
+        # BIOES with two labels and no O, E and B in one: I-X (0) <- X (1) <-> Y (2) -> I-Y (3).
+        "detour": [(0, 0), (0, 1), (1, 0), (1, 2), (1, 1), (2, 1), (2, 2), (2, 3), (3, 3), (3, 2)],
+        # 2 cannot be left, and the last step forbids it.
+        "dead end": [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 2)],
+    }[shape]
+    for i, j in allowed:
+        transitions[i, j] = 0.0
+    rng = np.random.default_rng(seed)
+    favourites = np.repeat(rng.integers(0, n_tags, 3), [2, 3, 2])
+    emissions = rng.uniform(0, 1, [1, 7, n_tags]).astype("float32")
+    emissions[0, np.arange(7), favourites] += rng.choice([scale / 2, scale], 7)
+    if shape == "dead end":
+        emissions[0, -1, 2] = linear_chain.FORBIDDEN
+    paths, values = enumerate_paths(emissions[0], transitions)
+    lengths = np.array([7], "int32")
+    log_z = compiled("log_partition")(emissions, lengths, transitions)
+    np.testing.assert_allclose(log_z[0], logsumexp(values), rtol=1e-5)
+    weights = np.exp(values - logsumexp(values))
+    expected = [[weights[paths[:, t] == k].sum() for k in range(n_tags)] for t in range(7)]
+    marginals = compiled("marginals")(emissions, lengths, transitions)
+    np.testing.assert_allclose(marginals[0], expected, atol=1e-4)
 
 
 def test_padding_and_batch_do_not_matter():
@@ -134,18 +198,16 @@ def test_padding_and_batch_do_not_matter():
     lengths = np.array([7, 3, 5], "int32")
     garbage = emissions.copy()
     garbage[1, 3:] = 1e6
-    for function in (linear_chain.log_partition, linear_chain.marginals):
+    for function in (compiled("log_partition"), compiled("marginals")):
         together = function(garbage, lengths, transitions).numpy()
         alone = function(emissions[1:2, :3], lengths[1:2], transitions).numpy()
         np.testing.assert_allclose(np.ravel(together[1])[: alone.size], np.ravel(alone), rtol=1e-6)
 
 
-def test_works_in_a_function_of_unknown_shape():
+def test_runs_eagerly():
     emissions, lengths, transitions = chain(9, 3, 6, 4)
-    spec = [tf.TensorSpec([None, None, None]), tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([None, None])]
-    for function in (linear_chain.log_partition, linear_chain.marginals,
-                     lambda *a: linear_chain.viterbi(*a)[1]):
-        eager = function(emissions, lengths, transitions)
-        graph = tf.function(function, input_signature=spec)(emissions, lengths, transitions)
-        np.testing.assert_allclose(eager, graph, rtol=1e-6)
+    for name in ("log_partition", "marginals", "viterbi"):
+        eager = getattr(linear_chain, name)(emissions, lengths, transitions)
+        graph = compiled(name)(emissions, lengths, transitions)
+        for a, b in zip(tf.nest.flatten(eager), tf.nest.flatten(graph), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)

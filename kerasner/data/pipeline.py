@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 # Sentences of like length share a batch. Upper borders in tokens; the last bucket is open.
@@ -59,19 +60,22 @@ def training_batches(
         sentences: as `encoded` gives them.
         batch_size: sentences a batch; the last batch of each length may be smaller.
         seed: of the order.
+
+    Returns:
+        A dataset of known cardinality.
     """
-    shuffled = sentences.shuffle(_count(sentences), seed=seed, reshuffle_each_iteration=True)
+    lengths = [len(tags) for _, tags in sentences.as_numpy_iterator()]
+    per_bucket = np.bincount(np.searchsorted(BUCKET_BOUNDARIES, lengths, side="right"))
+    batches = int(np.sum(-(-per_bucket // batch_size)))
+    shuffled = sentences.shuffle(max(1, len(lengths)), seed=seed, reshuffle_each_iteration=True)
     # Buckets give out a batch as it fills up: without a second shuffle the short ones come first.
-    return _bucketed(shuffled, batch_size).shuffle(256, seed=seed).prefetch(tf.data.AUTOTUNE)
+    mixed = _bucketed(shuffled, batch_size).shuffle(256, seed=seed)
+    return mixed.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(sentences: tf.data.Dataset, batch_size: int = 256) -> tf.data.Dataset:
-    """The same batches every time; order within the part is not kept."""
+    """The same batches every time; the order of the sentences is not kept."""
     return _bucketed(sentences, batch_size).cache().prefetch(tf.data.AUTOTUNE)
-
-
-def _count(sentences: tf.data.Dataset) -> int:
-    return max(1, int(sentences.reduce(tf.constant(0, tf.int64), lambda n, _: n + 1)))
 
 
 def _bucketed(sentences: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

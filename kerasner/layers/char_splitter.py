@@ -10,7 +10,7 @@ import tensorflow as tf
 class CharSplitter(keras.layers.Layer):
     """Splits strings into their characters (code points).
 
-    Bytes that are not valid UTF-8 become U+FFFD.
+    Bytes that are not valid UTF-8 become U+FFFD; on TensorFlow 2.15 so do noncharacters (U+FDD0).
 
     Args:
         max_chars: How many characters of a string to keep, from its start; `None` keeps all.

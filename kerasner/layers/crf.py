@@ -26,7 +26,12 @@ class Potentials(NamedTuple):
     transitions: tf.Tensor
 
     def log_likelihood(self, tags: tf.Tensor) -> tf.Tensor:
-        """Log-probability of the tags int [B, T] -> float32 [B]."""
+        """Log-probability of the tags int [B, T], any at masked steps -> float32 [B]."""
+        n_tags = self.emissions.shape[-1]
+        known = ~self.mask | ((tags >= 0) & (tags < n_tags))
+        tf.debugging.Assert(
+            tf.reduce_all(known), [f"Expected tag ids from 0 to {n_tags - 1}; received", tags]
+        )
         _, emissions, tags = left_align(self.mask, self.emissions, tags)
         return linear_chain.log_likelihood(
             emissions, lengths_of(self.mask), self.transitions, tags

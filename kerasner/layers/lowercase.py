@@ -5,6 +5,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+# tf.strings.lower drops what follows a NUL; a noncharacter, which no text should hold, stands in.
+_NUL_STAND_IN = "\U0010ffff"
+
 
 @keras.saving.register_keras_serializable("kerasner")
 class Lowercase(keras.layers.Layer):
@@ -38,4 +41,7 @@ class Lowercase(keras.layers.Layer):
         self._allow_non_tensor_positional_args = True
 
     def call(self, strings: tf.Tensor) -> tf.Tensor:
-        return tf.strings.lower(tf.convert_to_tensor(strings, tf.string), encoding="utf-8")
+        strings = tf.convert_to_tensor(strings, tf.string)
+        strings = tf.strings.regex_replace(strings, r"\x00", _NUL_STAND_IN)
+        strings = tf.strings.lower(strings, encoding="utf-8")
+        return tf.strings.regex_replace(strings, _NUL_STAND_IN, "\0")

@@ -111,10 +111,15 @@ class LSTM(keras.layers.Layer):
         return [tf.cast(getattr(self, f"{direction}_{name}"), dtype) for name in names]
 
     def call(self, inputs, mask=None, training=None):
+        shape = inputs.shape
         batch, steps = tf.shape(inputs)[0], tf.shape(inputs)[1]
         if mask is None:
             mask = tf.ones([batch, steps], tf.bool)
         mask = tf.cast(mask, tf.bool)
+        # Neither kernel takes an empty batch or sequence: a masked one is added where needed. (A
+        # pad or a slice that changes nothing costs nothing.)
+        extra = [[0, tf.maximum(1 - batch, 0)], [0, tf.maximum(1 - steps, 0)]]
+        inputs, mask = tf.pad(inputs, [*extra, [0, 0]]), tf.pad(mask, extra)
         order, aligned = left_align(mask, inputs)
         lengths = lengths_of(mask)
         weights = self._weights_of("forward", inputs.dtype)
@@ -128,8 +133,7 @@ class LSTM(keras.layers.Layer):
             outputs = _portable(aligned, lengths, *weights, recursion=_trained_recursion)
         outputs = restore(order, outputs)
         outputs = tf.where(mask[..., None], outputs, tf.zeros([], outputs.dtype))
-        outputs.set_shape([inputs.shape[0], inputs.shape[1], self._width])
-        return outputs
+        return tf.ensure_shape(outputs[:batch, :steps], [*shape[:2], self._width])
 
     @property
     def _width(self) -> int:
@@ -173,7 +177,7 @@ def _either_kernel(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor) -
     return outputs
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _kernels(directions: int, width: int, gates: int, dtype: tf.DType):
     """The two implementations for one shape of weights."""
     shapes = [[None, None, width]] + [[width, gates], [gates // 4, gates], [gates]] * directions
@@ -360,22 +364,17 @@ def _trained_recursion(*arguments: tf.Tensor):
 def _cudnn(inputs, lengths, *weights, training: bool = False) -> tf.Tensor:
     """cuDNN's kernel: same arguments and results as `_portable`, on a GPU alone.
 
-    cuDNN takes no row of length 0 and no empty batch: one step and one row are added where needed.
+    cuDNN takes no row of length 0: such a row is run over its first step.
     """
-    batch, steps = tf.shape(inputs)[0], tf.shape(inputs)[1]
-    extra = [[0, tf.maximum(1 - batch, 0)], [0, tf.maximum(1 - steps, 0)], [0, 0]]
-    rows = tf.pad(inputs, extra)
-    counts = tf.maximum(tf.pad(lengths, extra[:1]), 1)
-    with tf.control_dependencies([tf.debugging.assert_positive(counts)]):
-        counts = tf.identity(counts)
-    directions = [rows, tf.reverse_sequence(rows, counts, seq_axis=1)]
+    counts = tf.maximum(lengths, 1)
+    directions = [inputs, tf.reverse_sequence(inputs, counts, seq_axis=1)]
     states = []
     for row, (kernel, recurrent, bias) in zip(directions, _triples(weights), strict=False):
         # cuDNN's parameters: each gate's transposed kernels, then two biases a gate.
         blocks = [tf.split(matrix, 4, axis=1) for matrix in (kernel, recurrent)]
         flat = [tf.reshape(tf.transpose(block), [-1]) for pair in blocks for block in pair]
         parameters = tf.concat([*flat, tf.zeros_like(bias), bias], axis=0)
-        start = tf.zeros([1, tf.shape(rows)[0], recurrent.shape[0]], inputs.dtype)
+        start = tf.zeros([1, tf.shape(inputs)[0], recurrent.shape[0]], inputs.dtype)
         result = tf.raw_ops.CudnnRNNV3(
             input=tf.transpose(row, [1, 0, 2]),
             input_h=start,
@@ -387,4 +386,4 @@ def _cudnn(inputs, lengths, *weights, training: bool = False) -> tf.Tensor:
             time_major=True,
         )
         states.append(tf.ensure_shape(result.output, [None, None, recurrent.shape[0]]))
-    return _joined(states, rows, counts)[:batch, :steps]
+    return _joined(states, inputs, counts)

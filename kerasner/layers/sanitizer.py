@@ -38,7 +38,7 @@ class Sanitizer(keras.layers.Layer):
     Python that builds the layer, with one exception: Hangul syllables, which hold no combining
     characters, stay whole. Letters without a canonical decomposition (`ø`, `ł`) stay too.
 
-    In strings that are not plain ASCII, bytes that are not valid UTF-8 become U+FFFD.
+    Bytes that are not valid UTF-8 become U+FFFD; on TensorFlow 2.15 so do noncharacters (U+FDD0).
 
     Args:
         diacritical: Whether to remove diacritics.

@@ -21,12 +21,11 @@ class _Rules:
 
 _RULES = {
     "en": _Rules(
-        # The pronoun "I" is no initial.
         abbreviation=(
-            r"[^I\P{Lu}]|(?i:Mr|Mrs|Ms|Dr|Prof|Rev|Gov|Sen|Rep|Gen|Lt|Col|Capt|Sgt|Maj|Adm|St|vs|No|"
-            r"Jan|Feb|Aug|Sept|Oct|Nov|Dec|e|g|i)"
+            r"(?i:Mr|Mrs|Ms|Dr|Prof|Rev|Gov|Sen|Rep|Gen|Lt|Col|Capt|Sgt|Maj|Adm|St|vs|No|"
+            r"Jan|Feb|Aug|Sept|Oct|Nov|Dec)"
         ),
-        unit=r"(?:\p{L}\.)+\p{L}|Inc|Corp|Co|Ltd|Bros|Jr|Sr|etc|al",
+        unit=r"(?:\p{L}\.)*\p{L}|Inc|Corp|Co|Ltd|Bros|Jr|Sr|etc|al",
         starter=(
             r"The|A|An|This|That|These|Those|It|He|She|They|We|You|I|His|Her|Its|Their|There|But|"
             r"And|In|On|At|If|When|While|After|Before|However|For|As|By|What|Who|Why|How"
@@ -34,11 +33,11 @@ _RULES = {
     ),
     "ru": _Rules(
         abbreviation=(
-            r"\p{Lu}|(?i:в|вв|ул|пр|просп|пл|пер|наб|им|т|е|д|п|к|н|о|э|ст|стр|рис|табл|см|ср|гл|"
-            r"обл|респ|р|пос|дер|чел|кв|ч|дж|проф|акад|доц|чл|корр|зам|нач|ген|полк|подп|кап|лейт|сер|"
-            r"тел|напр|англ|лат|нем|фр|mr|mrs|dr|st|no)"
+            r"\p{Lu}|(?i:в|вв|ул|пр|просп|пл|пер|наб|им|т|е|к|н|о|э|ст|стр|рис|табл|см|ср|гл|обл|"
+            r"респ|р|пос|дер|чел|кв|ч|дж|проф|акад|доц|чл|корр|зам|нач|ген|полк|подп|кап|лейт|"
+            r"сер|тел|напр|англ|лат|нем|фр|mr|mrs|dr|st|no)"
         ),
-        unit=r"\d*гг?|(?:\p{L}\.)+\p{L}|др|руб|коп|тыс|млн|млрд|трлн|долл|м|км|кг",
+        unit=r"\d*гг?|(?:\p{L}\.)+\p{L}|д|п|др|руб|коп|тыс|млн|млрд|трлн|долл|м|км|кг",
         starter=(
             r"В|Во|На|По|С|Со|Он|Она|Оно|Они|Это|Этот|Эта|Эти|Но|И|А|Как|Мы|Вы|Я|Его|Ее|Её|Их|При|"
             r"Для|Если|Когда|После|Однако|Также|Кроме|За|Из|К|О|Об|От|До|Так|Тогда"
@@ -62,12 +61,12 @@ _CONTINUATION = r"\p{Ll}\C*|[,;:%/]|[.!?…]+"
 class SentenceSplitter(keras.layers.Layer):
     """Marks the tokens that start a sentence.
 
-    A sentence ends after `.`, `!`, `?` or `…` and the closing quotes and brackets that follow, unless
-    the period belongs to an abbreviation, an initial or a number that opens a line of a list, or
-    the next word starts with a lower-case letter. A straight `"` closes if an odd number of them
-    stand before it in its paragraph. A paragraph always starts a sentence, and longer sentences are
-    cut after every `max_tokens` tokens. Each text is split on its own, at a cost linear in its
-    tokens.
+    A sentence ends after `.`, `!`, `?` or `…` and the closing quotes and brackets that follow,
+    unless the period belongs to an abbreviation, an initial or a number that opens a line of a
+    list, or the next word starts with a lower-case letter. A straight `"` closes if an odd number
+    of them stand before it in its paragraph. A paragraph always starts a sentence, and longer
+    sentences are cut after every `max_tokens` tokens. Each text is split on its own, at a cost
+    linear in its tokens.
 
     Args:
         language: `"en"` or `"ru"`; which abbreviations are known.

@@ -43,7 +43,7 @@ _W = rf"[0-9A-Za-z_{_BEYOND_ASCII}]"
 # Abbreviations that a name or number follows: they keep their dot whatever comes next.
 _TITLES = (
     "Mr|Mrs|Ms|Messrs|Mme|Mlle|Dr|Prof|Rev|Hon|Gov|Sen|Rep|Gen|Lt|Col|Capt|Cpl|Sgt|Maj|Cmdr|Adm|"
-    "Pres|Supt|St|Ste|Mt|Ft|vs|Jan|Feb|Aug|Sept|Sep|Oct|Nov|Dec"
+    "Pres|Supt|St|Ste|Mt|Ft|vs|Ph\\.D|Jan|Feb|Aug|Sept|Sep|Oct|Nov|Dec"
 )
 # Abbreviations that also end sentences: they keep their dot when a space follows.
 _ABBREVIATIONS = (
@@ -53,8 +53,8 @@ _ABBREVIATIONS = (
 )
 
 # Ordered: the first alternative that matches at a place wins. An alternative that ends in a space
-# asks for one to follow; the space is stripped from the token afterwards. Whatever an alternative reads
-# ahead in vain the next one must take in, or the scan would cost the square of the text.
+# asks for one to follow; the space is stripped from the token afterwards. What an alternative reads
+# ahead in vain a later one must take in, or the scan would cost the square of the text.
 _TREEBANK = "|".join(
     [
         rf"(?i:https?://|ftp://|www\.)[^{_SPACE}<>\"]*(?:{_W}|[/=#&-])",

@@ -1,0 +1,102 @@
+"""Archives of trained models: packing, checking, unpacking."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kerasner.errors import ArchiveError, nearest
+from kerasner.tagger import Tagger
+
+_FOLDER = Path(__file__).parent / "archives"
+_REGISTRY = "registry.json"
+_MAX_UNPACKED = 2**30  # bytes; far above any model of this kind
+
+
+def names() -> list[str]:
+    """Names of the models that come with kerasner."""
+    return sorted(_registry())
+
+
+def pretrained(name: str) -> Tagger:
+    """Loads a model that comes with kerasner. Needs no network.
+
+    Args:
+        name: such as "ner_conll2003".
+
+    Returns:
+        The trained tagger.
+
+    Raises:
+        kerasner.errors.ArchiveError: no model of that name, or a damaged archive.
+
+    Example: `kerasner.pretrained("ner_conll2003")(["Bernhard Riemann lived in Göttingen"])`
+    """
+    registry = _registry()
+    if name not in registry:
+        raise ArchiveError(f"no model is called {name!r}: {nearest(name, registry)}")
+    with tempfile.TemporaryDirectory(prefix="kerasner-") as folder:
+        for archive in registry[name]["archives"]:
+            unpack(_FOLDER / archive["file"], archive["sha256"], Path(folder))
+        return Tagger.load(folder)
+
+
+def pack(files: list[Path], archive: Path) -> str:
+    """Writes files into a zip archive, the same bytes for the same files; returns its SHA-256."""
+    beside = archive.with_name(f".{archive.name}.{os.getpid()}.part")
+    try:
+        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
+            for file in sorted(files):
+                # A fixed date: the archive depends on nothing but the content.
+                entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                target.writestr(entry, file.read_bytes())
+        os.replace(beside, archive)
+    finally:
+        beside.unlink(missing_ok=True)
+    return sha256(archive)
+
+
+def unpack(archive: Path, expected_sha256: str, folder: Path) -> None:
+    """Checks an archive and unpacks its files into an existing folder.
+
+    Raises:
+        ArchiveError: the archive is missing, has another checksum, or holds other things than
+            files of that folder.
+    """
+    try:
+        found = sha256(archive)
+    except OSError as error:
+        raise ArchiveError(f"cannot read {archive}: {error.strerror}") from error
+    if found != expected_sha256:
+        raise ArchiveError(
+            f"{archive} is damaged: SHA-256 {found[:16]}..., expected {expected_sha256[:16]}..."
+        )
+    try:
+        with zipfile.ZipFile(archive) as source:
+            if sum(entry.file_size for entry in source.infolist()) > _MAX_UNPACKED:
+                raise ArchiveError(f"{archive} unpacks to more than {_MAX_UNPACKED} bytes")
+            for entry in source.infolist():
+                if entry.filename != PurePosixPath(entry.filename).name or entry.is_dir():
+                    raise ArchiveError(f"{archive} holds {entry.filename!r}; expected plain files")
+                with source.open(entry) as packed, open(folder / entry.filename, "wb") as file:
+                    shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ArchiveError(f"{archive} is damaged: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _registry() -> dict[str, Any]:
+    return json.loads((_FOLDER / _REGISTRY).read_text(encoding="utf-8"))

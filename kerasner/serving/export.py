@@ -1,0 +1,54 @@
+"""Writing a SavedModel that takes raw strings and gives tags."""
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from kerasner import storage
+from kerasner.errors import ConfigError
+from kerasner.tagger import Tagger
+
+
+def export(tagger: Tagger, path: str | os.PathLike, version: int | None = None) -> Path:
+    """Writes the SavedModel of a tagger.
+
+    It runs wherever TensorFlow or TensorFlow Serving does, without kerasner, and offers the
+    signatures `serving_default` and `entities` (raw text) and `tokens`. All of it is written
+    beside its place and then renamed: a server that watches the folder never sees half a model.
+
+    Args:
+        tagger: any tagger.
+        path: folder of the SavedModel, or of its versions where `version` is given.
+        version: writes to the subfolder of that number, as TensorFlow Serving expects it.
+
+    Returns:
+        The folder of the SavedModel.
+
+    Raises:
+        kerasner.errors.ConfigError: the folder exists and holds something else, or cannot be
+            written.
+    """
+    place = Path(path).absolute()
+    if version is not None:
+        if version < 0:
+            raise ConfigError(f"received version {version}; expected a number of 0 or more")
+        place /= str(version)
+    if place.exists() and (not place.is_dir() or _holds_something_else(place)):
+        raise ConfigError(f"{place} exists and is no SavedModel; expected a new or empty folder")
+    graph = tagger.graph
+    with storage.replacing_folder(place) as beside:
+        tf.saved_model.save(
+            graph,
+            str(beside),
+            signatures={
+                "serving_default": graph.text,
+                "tokens": graph.tokens,
+                "entities": graph.entities,
+            },
+        )
+    return place
+
+
+def _holds_something_else(place: Path) -> bool:
+    return any(place.iterdir()) and not (place / "saved_model.pb").is_file()

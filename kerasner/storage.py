@@ -1,0 +1,147 @@
+"""Writing and reading trained models: a folder of configuration, vocabularies and weights."""
+
+import contextlib
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasner.errors import ArchiveError, ConfigError
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.npz"
+
+# What reading a damaged .npz may raise, pickled content included.
+_NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new folder to write into, put in the place of `path` if all goes well.
+
+    Raises:
+        ConfigError: the place cannot be written to.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        yield beside
+        if path.exists():
+            path.rename(old)
+        beside.rename(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ConfigError where files cannot be written in a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {folder}: {error.strerror}; expected a folder to write to"
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a saved model.
+
+    Raises:
+        ArchiveError: there is no model in the folder, or none that this version reads.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArchiveError(f"{folder}: no model here, expected a file {CONFIG_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise ArchiveError(f"{path}: damaged: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ArchiveError(f"{path}: expected a model of format {FORMAT}")
+    return content
+
+
+def layer_weights(model: keras.Model) -> dict[str, Any]:
+    """The trained variables of a `NerNetwork` under names that no Keras version changes.
+
+    Frozen word vectors are not among them: they belong to the vocabulary.
+    """
+    named = {}
+    for layer, attribute in _weighted_layers(model):
+        for weight in layer.trainable_weights:
+            named[f"{attribute}/{weight.name.split('/')[-1].split(':')[0]}"] = weight
+    return named
+
+
+def _weighted_layers(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
+    for attribute in ("token_embedding", "char_features", "crf"):
+        layer = getattr(model, attribute)
+        if layer is not None:
+            yield layer, attribute
+    for index, layer in enumerate(model.recurrent_layers):
+        yield layer, f"recurrent_{index}"
+
+
+def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
+    """Writes named variables or arrays; beside `path` first, then renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            np.savez(file, **{name: np.asarray(value) for name, value in weights.items()})
+        os.replace(beside, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load_weights(path: Path) -> dict[str, np.ndarray]:
+    """Reads what `save_weights` wrote.
+
+    Raises:
+        ArchiveError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except _NPZ_ERRORS as error:
+        raise ArchiveError(f"{path}: missing or damaged weights: {error}") from error
+
+
+def assign_weights(model: keras.Model, stored: Mapping[str, np.ndarray], where: str) -> None:
+    """Sets the variables of a built model.
+
+    Raises:
+        ArchiveError: the names or shapes are not those of the model.
+    """
+    weights = layer_weights(model)
+    if missing := sorted(set(weights) ^ set(stored)):
+        raise ArchiveError(f"{where}: weights that the model and the file do not share: {missing}")
+    for name, weight in weights.items():
+        if tuple(weight.shape) != stored[name].shape:
+            raise ArchiveError(
+                f"{where}: {name} has shape {stored[name].shape}; "
+                f"the model expects {tuple(weight.shape)}"
+            )
+    for name, weight in weights.items():
+        weight.assign(stored[name])

@@ -1,0 +1,184 @@
+"""What a user holds: a trained tagger of texts."""
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kerasner import bio, storage
+from kerasner.chainer import Chainer
+from kerasner.network import NerNetwork
+from kerasner.tagging import TaggingGraph
+
+BATCH_SIZE = 1024  # texts a call of the graph; the graph itself cuts the work into chunks
+
+
+class Entity(NamedTuple):
+    """A named entity of a text.
+
+    Attributes:
+        text: as it stands in the text.
+        label: such as "PER".
+        start, end: code-point offsets, `text[start:end]` being the entity.
+        score: probability of just this span with just this label.
+    """
+
+    text: str
+    label: str
+    start: int
+    end: int
+    score: float
+
+
+class Tagger:
+    """Tags texts and token lists; made by `kerasner.pretrained`, `train_model` or `load`.
+
+    Args:
+        chainer: a fitted pipeline.
+        config: its resolved configuration, saved with it.
+
+    Example:
+
+    ```python
+    ner = kerasner.pretrained("ner_conll2003")
+    tokens, tags = ner(["Bernhard Riemann lived in Göttingen"])
+    for entity in ner.entities(["Bernhard Riemann lived in Göttingen"])[0]:
+        print(entity.text, entity.label, entity.start, entity.end, entity.score)
+    ```
+    """
+
+    def __init__(self, chainer: Chainer, config: dict[str, Any]):
+        self.chainer = chainer
+        self._config = config
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "Tagger":
+        """Reads a model that `save` or training wrote.
+
+        Raises:
+            kerasner.errors.ArchiveError: the folder holds no model, or a damaged one.
+        """
+        folder = Path(folder)
+        config = storage.read_config(folder)["config"]
+        tagger = cls(Chainer(config["chainer"], folder=folder), config)
+        weights = folder / storage.WEIGHTS_FILE
+        storage.assign_weights(tagger.model, storage.load_weights(weights), str(weights))
+        return tagger
+
+    @property
+    def model(self) -> NerNetwork:
+        """The Keras model: ids in, packed potentials out (see `NerNetwork`)."""
+        return self.chainer.network
+
+    @property
+    def tags(self) -> list[str]:
+        """Names of the tags in the order of their ids."""
+        return self.model.tags
+
+    @functools.cached_property
+    def graph(self) -> TaggingGraph:
+        """The functions that `export` saves."""
+        chainer, splitter = self.chainer, self.chainer.text_splitter
+        return TaggingGraph(
+            self.model,
+            chainer.encode,
+            chainer.text_layers,
+            splitter.tokenizer,
+            splitter.sentence_splitter,
+        )
+
+    def __call__(
+        self, batch: Sequence[str] | Sequence[Sequence[str]]
+    ) -> tuple[list[list[str]], list[list[str]]]:
+        """Tags a batch of texts, or of sentences given as token lists.
+
+        Returns:
+            The tokens and their tags in BIO, a list a text each.
+        """
+        if isinstance(batch, str):
+            raise TypeError(f"expected a list of texts or of token lists, received {batch!r}")
+        if all(isinstance(item, str) for item in batch):
+            tokens, tags = [], []
+            for result in self._batches(self.graph.text, list(batch)):
+                tokens += _rows(result["tokens"], result["lengths"])
+                tags += _rows(result["tags"], result["lengths"])
+            return tokens, tags
+        tokens = [list(row) for row in batch]
+        if any(isinstance(row, str) for row in batch) or not all(
+            isinstance(token, str) and token for row in tokens for token in row
+        ):
+            raise TypeError("expected texts alone or lists of non-empty tokens alone")
+        tags = []
+        for result in self._batches(lambda rows: self.graph.tokens(_padded(rows)), tokens):
+            tags += _rows(result["tags"], result["lengths"])
+        return tokens, tags
+
+    def entities(self, texts: Sequence[str]) -> list[list[Entity]]:
+        """The entities of each text, in their order."""
+        if isinstance(texts, str):
+            raise TypeError(f"expected a list of texts, received {texts!r}")
+        found = []
+        for result in self._batches(self.graph.entities, list(texts)):
+            counts = result["counts"]
+            columns = [
+                _rows(result[name], counts)
+                for name in ("texts", "labels", "starts", "ends", "scores")
+            ]
+            found += [
+                [Entity(*values) for values in zip(*row, strict=True)]
+                for row in zip(*columns, strict=True)
+            ]
+        return found
+
+    @staticmethod
+    def _batches(function, items: list) -> Iterable[dict[str, np.ndarray]]:
+        for start in range(0, len(items), BATCH_SIZE):
+            chunk = items[start : start + BATCH_SIZE]
+            if isinstance(chunk[0], str):
+                chunk = tf.constant([text.encode("utf-8", "replace") for text in chunk])
+            yield {name: value.numpy() for name, value in function(chunk).items()}
+
+    def evaluate(self, samples: Sequence[tuple[Sequence[str], Sequence[str]]]) -> bio.Report:
+        """Tags sentences and compares: (tokens, tags) pairs -> conlleval's counts and scores."""
+        sentences = [list(tokens) for tokens, _ in samples]
+        return bio.report([list(tags) for _, tags in samples], self(sentences)[1])
+
+    def export(self, path: str | os.PathLike, version: int | None = None) -> Path:
+        """Writes a SavedModel of text to tags; see `kerasner.serving.export`."""
+        from kerasner.serving.export import export  # serving builds on the tagger
+
+        return export(self, path, version)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes configuration, vocabularies and weights, to be read by `load`.
+
+        Raises:
+            kerasner.errors.ConfigError: the folder cannot be written.
+        """
+        with storage.replacing_folder(Path(folder)) as beside:
+            content = {"format": storage.FORMAT, "config": self._config}
+            storage.write_json(beside / storage.CONFIG_FILE, content)
+            self.chainer.save(beside)
+            storage.save_weights(
+                beside / storage.WEIGHTS_FILE, storage.layer_weights(self.model)
+            )
+
+
+def _rows(values: np.ndarray, lengths: np.ndarray) -> list[list]:
+    """Dense [B, T] and lengths [B] -> lists without padding, strings decoded."""
+    rows = [row[:length].tolist() for row, length in zip(values, lengths, strict=True)]
+    if values.dtype == object:
+        rows = [[item.decode("utf-8", "replace") for item in row] for row in rows]
+    return rows
+
+
+def _padded(rows: list[list[str]]) -> tf.Tensor:
+    width = max((len(row) for row in rows), default=0)
+    flat = [token.encode("utf-8", "replace") for row in rows for token in row]
+    values = tf.constant(flat, tf.string, shape=[len(flat)])
+    lengths = tf.constant([len(row) for row in rows], tf.int64)
+    return tf.RaggedTensor.from_row_lengths(values, lengths).to_tensor("", [len(rows), width])

@@ -1,0 +1,269 @@
+"""The serving graph: raw text in, tags, offsets and scores out."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kerasner import linear_chain, schemes
+from kerasner.chunks import ChunkFinder
+from kerasner.layers import SentenceSplitter, Tokenizer, unpack
+from kerasner.network import NerNetwork
+
+TOKEN_BUDGET = 2048  # tokens a chunk, padding included
+_PARALLEL_CHUNKS = 2
+
+
+class _Tagged(NamedTuple):
+    """What is known of each token of a flat list, all [N].
+
+    Attributes:
+        tag: int32, id of the decoded tag.
+        marginal: float32, log-probability of that tag at that token.
+        onward: float32, log-probability of that tag given the decoded tag before it.
+        closing: float32, log-probability that an entity of that tag does not go on.
+    """
+
+    tag: tf.Tensor
+    marginal: tf.Tensor
+    onward: tf.Tensor
+    closing: tf.Tensor
+
+
+class _Sentences(NamedTuple):
+    """Tokenized texts: flat tokens [N], what stands beside them, and row lengths."""
+
+    tokens: tf.Tensor
+    splits: tf.Tensor  # int64 [B + 1], of texts
+    starts: tf.Tensor
+    ends: tf.Tensor
+    is_first: tf.Tensor  # bool [N], of a sentence
+    text: tf.Tensor  # string [B], as the offsets count it
+
+
+class TaggingGraph(tf.Module):
+    """Three functions of text or tokens, ready to be saved: see design of the SavedModel in README.
+
+    All sentences of a batch are rows of one work list, sorted by length and tagged in chunks of a
+    budget of tokens, so that the cost follows the number of tokens whatever their distribution, and
+    memory the budget. What depends on a token alone is computed once for each distinct one.
+
+    Args:
+        network: a built network.
+        encode: tokens, strings [N] -> the network's inputs, a dict of tensors [N, ...].
+        text_layers: the layers that `encode` uses; a SavedModel holds their tables.
+        tokenizer, sentence_splitter: from texts to sentences of tokens.
+        token_budget: tokens a chunk, padding included.
+    """
+
+    def __init__(
+        self,
+        network: NerNetwork,
+        encode: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+        text_layers: Sequence[tf.Module],
+        tokenizer: Tokenizer,
+        sentence_splitter: SentenceSplitter,
+        token_budget: int = TOKEN_BUDGET,
+    ):
+        super().__init__(name="kerasner")
+        self._network = network
+        self._encode = encode
+        self._text_layers = list(text_layers)
+        self._tokenizer = tokenizer
+        self._sentence_splitter = sentence_splitter
+        self._token_budget = token_budget
+        self._scheme = network.scheme
+        self._finder = ChunkFinder(network.tags, network.scheme)
+        self._continues = _continuations(network.tags, network.scheme)
+        self._bio_tags = np.array([_as_bio(tag, network.scheme) for tag in network.tags])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def text(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Raw texts [B] -> tokens, tags, scores, offsets of each; signature `serving_default`."""
+        sentences = self._split(text)
+        tagged = self._tag(sentences.tokens, _row_lengths(sentences.is_first))
+
+        def dense(values, empty):
+            ragged = tf.RaggedTensor.from_row_splits(values, sentences.splits, validate=False)
+            return ragged.to_tensor(empty)
+
+        lengths = sentences.splits[1:] - sentences.splits[:-1]
+        return {
+            "tokens": dense(sentences.tokens, ""),
+            "tags": dense(tf.gather(self._bio_tags, tagged.tag), ""),
+            "scores": dense(tf.exp(tagged.marginal), 0.0),
+            "starts": dense(sentences.starts, 0),
+            "ends": dense(sentences.ends, 0),
+            "lengths": tf.cast(lengths, tf.int32),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="tokens")])
+    def tokens(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Token rows [B, T], padded with "" -> tags and scores; signature `tokens`.
+
+        Each row is one sentence. Padding may stand anywhere; `lengths` counts up to the last token.
+        """
+        mask = tokens != ""
+        places = tf.where(mask)
+        counts = tf.math.count_nonzero(mask, axis=1, dtype=tf.int32)
+        tagged = self._tag(tf.gather_nd(tokens, places), counts)
+        shape = tf.shape(tokens, out_type=tf.int64)
+        last = tf.cast(mask, tf.int32) * (tf.range(tf.shape(tokens)[1]) + 1)
+        empty = tf.fill(shape, "")
+        tags = tf.tensor_scatter_nd_update(empty, places, tf.gather(self._bio_tags, tagged.tag))
+        return {
+            "tags": tags,
+            "scores": tf.scatter_nd(places, tf.exp(tagged.marginal), shape),
+            "lengths": tf.reduce_max(tf.pad(last, [[0, 0], [0, 1]]), axis=1),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def entities(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Raw texts [B] -> entities of each; signature `entities`."""
+        sentences = self._split(text)
+        tagged = self._tag(sentences.tokens, _row_lengths(sentences.is_first))
+        is_start, is_end, label = self._finder.boundaries(tagged.tag, sentences.is_first)
+        first, last = tf.where(is_start)[:, 0], tf.where(is_end)[:, 0]
+
+        # P(span) = P(first tag) x P(each next tag | the one before) x P(no continuation).
+        log_score = tf.where(is_start, tagged.marginal, tagged.onward)
+        log_score += tf.where(is_end, tagged.closing, 0.0)
+        inside = tf.where(label > 0)[:, 0]
+        entity = tf.cumsum(tf.cast(is_start, tf.int32)) - 1
+        scores = tf.exp(
+            tf.math.unsorted_segment_sum(
+                tf.gather(log_score, inside), tf.gather(entity, inside), tf.size(first)
+            )
+        )
+        starts, ends = tf.gather(sentences.starts, first), tf.gather(sentences.ends, last)
+        rows = tf.searchsorted(sentences.splits, first, side="right", out_type=tf.int64) - 1
+        # Characters are split once a text: cutting spans by `substr` would scan it once a span.
+        chars = tf.strings.unicode_split(sentences.text, "UTF-8")
+        origin = tf.gather(chars.row_splits, rows)
+        spans = tf.ragged.range(
+            origin + tf.cast(starts, tf.int64), origin + tf.cast(ends, tf.int64)
+        )
+        texts = tf.strings.reduce_join(
+            spans.with_values(tf.gather(chars.values, spans.values)), axis=-1
+        )
+        labels = tf.gather(np.array(["", *self._finder.labels]), tf.gather(label, first))
+
+        batch = tf.size(text, tf.int64)
+
+        def dense(values, empty):
+            return tf.RaggedTensor.from_value_rowids(
+                values, rows, nrows=batch, validate=False
+            ).to_tensor(empty)
+
+        return {
+            "labels": dense(labels, ""),
+            "texts": dense(texts, ""),
+            "starts": dense(starts, 0),
+            "ends": dense(ends, 0),
+            "scores": dense(scores, 0.0),
+            "counts": tf.math.bincount(tf.cast(rows, tf.int32), minlength=tf.size(text)),
+        }
+
+    def _split(self, text: tf.Tensor) -> _Sentences:
+        tokenized = self._tokenizer(text)
+        tokens = tokenized["tokens"]
+        is_first = self._sentence_splitter(tokens, tokenized["paragraph_starts"])
+        return _Sentences(
+            tokens.values,
+            tokens.row_splits,
+            tokenized["starts"].values,
+            tokenized["ends"].values,
+            is_first.values,
+            tokenized["text"],
+        )
+
+    def _tag(self, tokens: tf.Tensor, lengths: tf.Tensor) -> _Tagged:
+        """Flat tokens [N] of sentences of the given lengths, int32 [R], none of them counted twice."""
+        distinct, index = tf.unique(tokens)
+        features = self._network.token_features(self._encode(distinct), training=False)
+        order = tf.argsort(lengths, stable=True)
+        sorted_lengths = tf.gather(lengths, order)
+        sorted_starts = tf.gather(tf.cumsum(lengths, exclusive=True), order)
+        n_rows = tf.size(lengths)
+        first = tf.math.count_nonzero(lengths == 0, dtype=tf.int32)
+
+        def tag_chunk(row, chunk, places, results):
+            # The most rows whose product with the longest of them is within the budget.
+            rows = tf.range(tf.cast(n_rows - row, tf.int64)) + 1
+            costs = rows * tf.cast(sorted_lengths[row:], tf.int64)
+            fitting = tf.math.count_nonzero(costs <= self._token_budget, dtype=tf.int32)
+            next_row = row + tf.maximum(fitting, 1)
+            rows_lengths = sorted_lengths[row:next_row]
+            mask = tf.sequence_mask(rows_lengths)
+            place = sorted_starts[row:next_row, None] + tf.range(tf.shape(mask)[1])
+            chosen = tf.boolean_mask(place, mask)
+            indices = tf.gather(index, tf.where(mask, place, 0))
+            tagged = self._tag_rows(tf.gather(features, indices), rows_lengths, mask)
+            results = [
+                array.write(chunk, tf.boolean_mask(values, mask))
+                for array, values in zip(results, tagged, strict=True)
+            ]
+            return next_row, chunk + 1, places.write(chunk, chosen), results
+
+        def array(dtype):
+            return tf.TensorArray(
+                dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None]
+            )
+
+        dtypes = (tf.int32, tf.float32, tf.float32, tf.float32)
+        *_, places, results = tf.while_loop(
+            lambda row, *_: row < n_rows,
+            tag_chunk,
+            (first, 0, array(tf.int32), [array(dtype) for dtype in dtypes]),
+            parallel_iterations=_PARALLEL_CHUNKS,
+        )
+        back = tf.math.invert_permutation(places.concat())
+        return _Tagged(*(tf.gather(result.concat(), back) for result in results))
+
+    def _tag_rows(self, features: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor) -> _Tagged:
+        """Features [R, L, D] -> what is known of each token, [R, L]."""
+        packed = self._network.tag_potentials(features, mask, training=False)
+        emissions, _, transitions = unpack(packed)
+        tags, _ = linear_chain.viterbi(emissions, lengths, transitions)
+        messages = linear_chain.posterior(emissions, lengths, transitions)
+
+        def at(values, tags):
+            return tf.gather(values, tags, batch_dims=2)
+
+        joint = messages.alpha + messages.beta
+        marginal = at(joint, tags) - tf.reduce_logsumexp(joint, axis=-1)
+        # log P(next tag | decoded tag), [R, L - 1, N].
+        moves = tf.gather(transitions, tags[:, :-1]) + messages.gamma[:, 1:]
+        moves -= tf.reduce_logsumexp(moves, axis=-1, keepdims=True)
+        ends_here = tf.where(tf.gather(self._continues, tags[:, :-1]), linear_chain.FORBIDDEN, moves)
+        closing = tf.reduce_logsumexp(ends_here, axis=-1)
+        closing = tf.where(mask[:, 1:], closing, 0.0)
+        return _Tagged(
+            tags,
+            marginal,
+            tf.pad(at(moves, tags[:, 1:]), [[0, 0], [1, 0]]),
+            tf.pad(closing, [[0, 0], [0, 1]]),
+        )
+
+
+def _row_lengths(is_first: tf.Tensor) -> tf.Tensor:
+    """Flags of the first tokens of sentences, bool [N] -> int32 [R]."""
+    firsts = tf.cast(tf.where(is_first)[:, 0], tf.int32)
+    return tf.concat([firsts[1:], tf.shape(is_first)], 0)[: tf.size(firsts)] - firsts
+
+
+def _continuations(tags: list[str], scheme: str) -> np.ndarray:
+    """bool [N, N]: tag j, right after tag i, belongs to the same entity."""
+    parts = [schemes.split_tag(tag, scheme) for tag in tags]
+    return np.array(
+        [
+            [a[1] != "" and a[1] == b[1] and a[0] in "BI" and b[0] in "IE" for b in parts]
+            for a in parts
+        ]
+    )
+
+
+def _as_bio(tag: str, scheme: str) -> str:
+    prefix, label = schemes.split_tag(tag, scheme)
+    return {"S": f"B-{label}", "E": f"I-{label}"}.get(prefix, tag)

@@ -1,0 +1,212 @@
+"""Training and evaluating from a configuration."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasner import bio, registry, storage
+from kerasner import config as configuration
+from kerasner.chainer import Chainer
+from kerasner.checkpoint import Progress, fingerprint
+from kerasner.data import pipeline
+from kerasner.data.conll import Conll2003Reader
+from kerasner.data.iterator import DataLearningIterator
+from kerasner.errors import ConfigError, DataError
+from kerasner.losses import CRFLoss
+from kerasner.tagger import Tagger
+
+Config = Mapping[str, Any] | str | os.PathLike
+
+_LOG = logging.getLogger(__name__)
+
+registry.register("conll2003_reader")(Conll2003Reader)
+registry.register("data_learning_iterator")(DataLearningIterator)
+
+
+class TrainSettings:
+    """The group "train" of a configuration.
+
+    Args:
+        epochs: at most.
+        batch_size: sentences a batch.
+        validation_patience: stop after so many epochs without a better validation F1; 0: never.
+        seed: of initial weights, order and dropout; None: another run each time.
+        tensorboard_log_dir: folder for TensorBoard (needs the extra kerasner[tensorboard]).
+    """
+
+    def __init__(
+        self,
+        epochs: int = 100,
+        batch_size: int = 10,
+        validation_patience: int = 7,
+        seed: int | None = None,
+        tensorboard_log_dir: str | None = None,
+    ):
+        for name, value, least in (
+            ("epochs", epochs, 1),
+            ("batch_size", batch_size, 1),
+            ("validation_patience", validation_patience, 0),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f"train.{name}: expected {least} or more, received {value!r}")
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.validation_patience = validation_patience
+        self.seed = seed
+        self.tensorboard_log_dir = tensorboard_log_dir
+
+
+def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) -> Tagger:
+    """Trains the model of a configuration, keeps the best epoch and saves it to its `save_path`.
+
+    A run that was killed goes on from its last whole epoch when it is started again: weights,
+    optimizer, best score and patience included.
+
+    Args:
+        config: a dict, the path of a JSON file, or the name of an installed configuration.
+        settings: changes of the form "path.to.key=value".
+        verbose: as of `keras.Model.fit`.
+
+    Returns:
+        The trained tagger.
+
+    Raises:
+        kerasner.errors.KerasnerError: a wrong configuration or data set, before training starts.
+
+    Example: `train_model("ner_conll2003", ["dataset_reader.data_path=conll2003"])`
+    """
+    resolved = configuration.resolve(configuration.override(configuration.load(config), settings))
+    _check_groups(resolved)
+    train = _component(TrainSettings, resolved.get("train", {}), "train")
+    save_path = _save_path(resolved)
+    storage.check_writable(save_path.parent)
+    _check_tensorboard(train)
+    data = _read(resolved)
+    for part in ("train", "valid"):
+        if not data.instances(part)[0]:
+            raise DataError(f"the data set has no {part} part; training needs train and valid")
+    if train.seed is not None:
+        keras.utils.set_random_seed(train.seed)
+
+    tagger = _fitted(resolved, data)
+    chainer = tagger.chainer
+    parts = {
+        part: pipeline.encoded(*data.instances(part), chainer.encode, chainer.tag_vocab)
+        for part in ("train", "valid")
+    }
+    batches = pipeline.training_batches(parts["train"], train.batch_size, train.seed)
+    steps = int(batches.cardinality())
+    tagger.model.compile(chainer.ner.optimizer(steps), CRFLoss())
+    progress = Progress(
+        save_path.with_name(f"{save_path.name}.training"),
+        fingerprint(resolved),
+        pipeline.evaluation_batches(parts["valid"]),
+        patience=train.validation_patience,
+        moving_average=chainer.ner.moving_average,
+    )
+    progress.prepare(tagger.model)
+    callbacks = [progress]
+    if train.tensorboard_log_dir:
+        callbacks.append(keras.callbacks.TensorBoard(train.tensorboard_log_dir))
+    if not progress.finished:
+        tagger.model.fit(
+            batches,
+            epochs=train.epochs,
+            initial_epoch=progress.epochs_done,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=verbose,
+        )
+    progress.restore_best()
+    tagger.save(save_path)
+    progress.clear()
+    _LOG.info("saved the model of validation F1 %.2f to %s", 100 * progress.best, save_path)
+    return tagger
+
+
+def evaluate_model(config: Config, settings: Iterable[str] = ()) -> dict[str, bio.Report]:
+    """Evaluates the saved model of a configuration.
+
+    Returns:
+        Reports of the parts "valid" and "test", as far as the data set has them.
+    """
+    resolved = configuration.resolve(configuration.override(configuration.load(config), settings))
+    _check_groups(resolved)
+    tagger = Tagger.load(_save_path(resolved))
+    return evaluate(tagger, _read(resolved))
+
+
+def evaluate(tagger: Tagger, data: DataLearningIterator) -> dict[str, bio.Report]:
+    """Reports of the parts "valid" and "test", as far as the data set has them."""
+    samples = {part: list(zip(*data.instances(part), strict=True)) for part in ("valid", "test")}
+    return {part: tagger.evaluate(rows) for part, rows in samples.items() if rows}
+
+
+def read_data(config: Config, settings: Iterable[str] = ()) -> DataLearningIterator:
+    """The data set of a configuration."""
+    return _read(
+        configuration.resolve(configuration.override(configuration.load(config), settings))
+    )
+
+
+def _check_groups(config: Mapping[str, Any]) -> None:
+    for group in ("dataset_reader", "chainer"):
+        if group not in config:
+            raise ConfigError(f"the configuration has no group {group!r}")
+
+
+def _read(config: Mapping[str, Any]) -> DataLearningIterator:
+    reader_settings = dict(config["dataset_reader"])
+    reader_class = _class(reader_settings, "dataset_reader")
+    # A reader's settings are the arguments of its `read`.
+    registry.check_parameters(reader_class().read, reader_settings, "dataset_reader")
+    data = reader_class().read(**reader_settings)
+    iterator_settings = dict(config.get("dataset_iterator", {}))
+    iterator_settings.setdefault("class_name", "data_learning_iterator")
+    iterator_class = _class(iterator_settings, "dataset_iterator")
+    return _component(iterator_class, {"data": data, **iterator_settings}, "dataset_iterator")
+
+
+def _class(settings: dict[str, Any], where: str) -> type:
+    if "class_name" not in settings:
+        raise ConfigError(f"{where}: expected class_name")
+    return registry.get(settings.pop("class_name"), f"{where}.class_name")
+
+
+def _component(component_class: type, settings: Mapping[str, Any], where: str) -> Any:
+    registry.check_parameters(component_class, settings, where)
+    return component_class(**settings)
+
+
+def _save_path(config: Mapping[str, Any]) -> Path:
+    for entry in config["chainer"].get("pipe", []):
+        if isinstance(entry, Mapping) and entry.get("class_name") == "ner":
+            if entry.get("save_path"):
+                return Path(entry["save_path"]).expanduser().absolute()
+            raise ConfigError("chainer.pipe (ner): save_path is needed, the folder of the model")
+    raise ConfigError("chainer.pipe: expected one ner, found 0")
+
+
+def _fitted(config: dict[str, Any], data: DataLearningIterator) -> Tagger:
+    sentences, tags = data.instances("train")
+    flat = {
+        "x": tf.constant([token for sentence in sentences for token in sentence]),
+        "y": tf.constant([tag for row in tags for tag in row]),
+    }
+    return Tagger(Chainer(config["chainer"], data=flat), config)
+
+
+def _check_tensorboard(train: TrainSettings) -> None:
+    if not train.tensorboard_log_dir:
+        return
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "train.tensorboard_log_dir needs TensorBoard: pip install kerasner[tensorboard]"
+        ) from None

@@ -216,16 +216,20 @@ def _scaled_messages(
     peak_move = tf.reduce_max(transitions)
     moves = tf.exp(transitions - peak_move)
 
-    both = tf.stack([emitted, _reverse(emitted, lengths)], axis=1)
-    both_moves = tf.stack([moves, tf.transpose(moves)])
+    # Both directions in one row, under one block-diagonal matrix: TensorFlow's product of a stack
+    # of small matrices is ten times slower.
+    both = tf.concat([emitted, _reverse(emitted, lengths)], axis=-1)
+    both_moves = _block_diagonal(moves, tf.transpose(moves))
+    ones = _block_diagonal(tf.ones_like(moves), tf.ones_like(moves))
 
     def normalise(state):
-        return state / tf.maximum(tf.reduce_sum(state, axis=-1, keepdims=True), _TINY)
+        return state / (tf.matmul(state, ones) + _TINY)
 
     states = _recur(
         normalise(both[0]), both[1:], lambda state, e: normalise(tf.matmul(state, both_moves) * e)
     )
-    alpha, gamma = states[:, 0], _reverse(states[:, 1], lengths)
+    alpha, backward = tf.split(states, 2, axis=-1)
+    gamma = _reverse(backward, lengths)
     onward = tf.matmul(gamma[1:], moves, transpose_b=True)
     onward = tf.concat([onward, tf.ones_like(gamma[:1])], 0)
     is_last = ~tf.concat([mask[1:], tf.zeros_like(mask[:1])], 0)
@@ -236,6 +240,11 @@ def _scaled_messages(
     n_moves = tf.cast(tf.maximum(lengths - 1, 0), tf.float32)
     total = tf.reduce_sum(tf.where(mask, scales, 0.0), 0) + n_moves * peak_move
     return _ScaledMessages(alpha, gamma, beta, moves, total)
+
+
+def _block_diagonal(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    zeros = tf.zeros_like(first)
+    return tf.concat([tf.concat([first, zeros], 1), tf.concat([zeros, second], 1)], 0)
 
 
 def _reverse(time_major: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:

@@ -49,8 +49,8 @@ def legality(tags: list[str], scheme: str = "bio") -> Legality:
         ValueError: a tag outside the scheme, or tags that allow no sequence at all.
     """
     parts = [split_tag(tag, scheme) for tag in tags]
-    starts = np.array([prefix in _OPENING[scheme] for prefix, _ in parts])
-    ends = np.array([prefix in _CLOSING[scheme] for prefix, _ in parts])
+    starts = np.array([prefix in _OPENING[scheme] for prefix, _ in parts], bool)
+    ends = np.array([prefix in _CLOSING[scheme] for prefix, _ in parts], bool)
     follows = np.array([[_may_follow(a, b, scheme) for b in parts] for a in parts])
     if not (starts & ends).any():
         raise ValueError(f"The tags {tags} leave no legal sequence of one token ({scheme!r})")

@@ -11,7 +11,7 @@ from kerasner.chunks import ChunkFinder
 from kerasner.layers import SentenceSplitter, Tokenizer, unpack
 from kerasner.network import NerNetwork
 
-TOKEN_BUDGET = 2048  # tokens a chunk, padding included
+TOKEN_BUDGET = 8192  # tokens a chunk, padding included
 _PARALLEL_CHUNKS = 2
 
 

@@ -130,7 +130,7 @@ class LSTM(keras.layers.Layer):
         elif tf.config.list_logical_devices("GPU"):
             outputs = _cudnn(aligned, lengths, *weights, training=True)
         else:
-            outputs = _portable(aligned, lengths, *weights, recursion=_trained_recursion)
+            outputs = _trained(aligned, lengths, *weights)
         outputs = restore(order, outputs)
         outputs = tf.where(mask[..., None], outputs, tf.zeros([], outputs.dtype))
         return tf.ensure_shape(outputs[:batch, :steps], [*shape[:2], self._width])
@@ -202,21 +202,53 @@ def _kernels(directions: int, width: int, gates: int, dtype: tf.DType):
     return portable, cudnn
 
 
-def _portable(inputs, lengths, *weights, recursion=None) -> tf.Tensor:
-    """Core operations alone: [B, T, D], rows padded at their end -> [B, T, directions * units]."""
-    recursion = recursion or _recursion
-    rows = [inputs, tf.reverse_sequence(inputs, lengths, seq_axis=1)][: len(weights) // 3]
+def _portable(inputs, lengths, *weights) -> tf.Tensor:
+    """Core operations alone: [B, T, D], rows padded at their end -> [B, T, directions * units].
+
+    Works on packed steps: rows stand by falling length, and each step of the loop computes those
+    rows alone that have not ended, so that padding costs nothing.
+    """
+    batch, steps = tf.shape(inputs)[0], tf.shape(inputs)[1]
+    order = tf.argsort(lengths, direction="DESCENDING", stable=True)
+    sorted_lengths = tf.gather(lengths, order)
+    running = tf.transpose(tf.sequence_mask(sorted_lengths, steps))
+    places = tf.where(running)  # (step, row) by step
+    step, row = tf.cast(places[:, 0], tf.int32), tf.cast(places[:, 1], tf.int32)
+    counts = tf.math.count_nonzero(running, axis=1, dtype=tf.int32)
+    start = tf.gather(order, row) * steps
+    forward = start + step
+    backward = start + tf.gather(sorted_lengths, row) - 1 - step
+    triples = _triples(weights)
+    flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
+    order_of = [forward, backward][: len(triples)]
+    projected = [
+        tf.matmul(tf.gather(flat, steps_read), kernel) + bias
+        for steps_read, (kernel, _, bias) in zip(order_of, triples, strict=True)
+    ]
+    states = _packed_recursion(projected, [kernel for _, kernel, _ in triples], counts)
+    outputs = [
+        tf.scatter_nd(steps_read[:, None], state, [batch * steps, state.shape[-1]])
+        for steps_read, state in zip(order_of, states, strict=True)
+    ]
+    joined = tf.concat(outputs, axis=-1)
+    return tf.reshape(joined, [batch, steps, joined.shape[-1]])
+
+
+def _trained(inputs, lengths, *weights) -> tf.Tensor:
+    """What `_portable` computes, with a gradient in closed form."""
+    rows = [inputs, tf.reverse_sequence(inputs, lengths, seq_axis=1)]
+    triples = _triples(weights)
     projected = []
-    for row, (kernel, _, bias) in zip(rows, _triples(weights), strict=True):
+    for row, (kernel, _, bias) in zip(rows, triples, strict=False):
         time_major = tf.transpose(row, [1, 0, 2])
         flat = tf.matmul(tf.reshape(time_major, [-1, kernel.shape[0]]), kernel) + bias
         shape = tf.concat([tf.shape(time_major)[:2], [kernel.shape[1]]], 0)
         projected.append(tf.reshape(flat, shape))
-    recurrent = [kernel for _, kernel, _ in _triples(weights)]
-    return _joined(recursion(*projected, *recurrent), inputs, lengths)
+    states = _trained_recursion(*projected, *(kernel for _, kernel, _ in triples))
+    return _joined(states, lengths)
 
 
-def _joined(states: list[tf.Tensor], inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+def _joined(states: list[tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
     """Time-major states of each direction, as run -> [B, T, directions * units]."""
     outputs = [tf.transpose(state, [1, 0, 2]) for state in states]
     if len(outputs) == 2:
@@ -242,38 +274,55 @@ def _arrays(tensors, steps):
     ]
 
 
-def _recursion(*arguments: tf.Tensor) -> list[tf.Tensor]:
-    """Projections [T, B, 4U] and recurrent kernels [U, 4U] of each direction -> states [T, B, U].
+def _packed_recursion(
+    projected: list[tf.Tensor], recurrent: list[tf.Tensor], counts: tf.Tensor
+) -> list[tf.Tensor]:
+    """Packed projections [P, 4U] and recurrent kernels [U, 4U] of each direction -> states [P, U].
 
-    The directions share a loop and not a batched product: two plain products were faster.
+    Of the P steps the first counts[0] belong to step 0 of as many rows, the next counts[1] to
+    step 1 of the first counts[1] of these rows, and so on. The directions share a loop and not a
+    batched product: two plain products are faster.
     """
-    count = len(arguments) // 2
-    projected, recurrent = arguments[:count], arguments[count:]
-    steps, batch = tf.shape(projected[0])[0], tf.shape(projected[0])[1]
     units, dtype = recurrent[0].shape[0], projected[0].dtype
-    inputs = _arrays(projected, steps)
-    outputs = [tf.TensorArray(dtype, steps, element_shape=[None, units]) for _ in projected]
-    zeros = [tf.zeros([batch, units], dtype)] * count
+    starts = tf.cumsum(counts, exclusive=True)
+    steps = tf.size(counts)
+    rows = tf.reduce_max(tf.concat([counts, [0]], 0))
+    zeros = [tf.zeros([rows, units], dtype)] * len(projected)
+    outputs = [
+        tf.TensorArray(dtype, steps, infer_shape=False, element_shape=[None, units])
+        for _ in projected
+    ]
 
     def iterate(step, states, cells, outputs):
+        count, start = counts[step], starts[step]
         new = ([], [], [])
         for k, kernel in enumerate(recurrent):
-            gates = inputs[k].read(step) + tf.matmul(states[k], kernel)
-            *_, o, cell = _gates(gates, cells[k])
+            gates = projected[k][start : start + count] + tf.matmul(states[k][:count], kernel)
+            *_, o, cell = _gates(gates, cells[k][:count])
             state = o * tf.tanh(cell)
-            for values, value in zip(new, (state, cell, outputs[k].write(step, state)), strict=True):
-                values.append(value)
+            values = (state, cell, outputs[k].write(step, state))
+            for column, value in zip(new, values, strict=True):
+                column.append(value)
         return step + 1, *new
 
+    states = [tf.TensorShape([None, units])] * len(projected)
     *_, outputs = tf.while_loop(
-        lambda step, *_: step < steps, iterate, (0, zeros, zeros, outputs)
+        lambda step, *_: step < steps,
+        iterate,
+        (0, zeros, zeros, outputs),
+        shape_invariants=(
+            tf.TensorShape([]),
+            states,
+            states,
+            [tf.TensorShape(None)] * len(projected),
+        ),
     )
-    return [output.stack() for output in outputs]
+    return [tf.ensure_shape(output.concat(), [None, units]) for output in outputs]
 
 
 @tf.custom_gradient
 def _trained_recursion(*arguments: tf.Tensor):
-    """`_recursion` that keeps what its gradient needs.
+    """Projections [T, B, 4U] and recurrent kernels [U, 4U] of each direction -> states [T, B, U].
 
     Differentiating the loop itself would add up a gradient of the recurrent kernel step by step;
     here the loop back yields the gradients of the gates alone, and one product over all steps
@@ -386,4 +435,4 @@ def _cudnn(inputs, lengths, *weights, training: bool = False) -> tf.Tensor:
             time_major=True,
         )
         states.append(tf.ensure_shape(result.output, [None, None, recurrent.shape[0]]))
-    return _joined(states, inputs, counts)
+    return _joined(states, counts)

@@ -1,0 +1,651 @@
+"""The SavedModel as a stranger meets it: loaded where kerasner and Keras cannot be imported."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kerasner import bio
+from kerasner.chainer import Chainer
+from kerasner.errors import ConfigError
+from kerasner.serving.export import export
+from kerasner.tagger import Tagger
+
+TAGS = {"O", "B-PER", "I-PER", "B-LOC", "I-LOC"}
+LONG = 20_000
+SENTENCES = [
+    "Bernhard Riemann lived in Göttingen .",
+    "He was born in Breselenz in 1826 .",
+    "Nobody told U.N. officials",
+]
+SENTENCE_TAGS = ["B-PER I-PER O O B-LOC O", "O O O O B-LOC O O O", "O O B-LOC O"]
+
+# Answers one JSON object a line. Bytes travel as Latin-1 strings.
+WORKER = '''
+import json, os, sys, threading
+
+sys.modules["kerasner"] = None
+sys.modules["keras"] = None
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # whatever else prints does not reach the answers
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+
+folder = sys.argv[1]
+model = tf.saved_model.load(folder)
+
+
+def memory(field):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(field + ":"))
+
+
+def call(signature, batch):
+    values = [v if isinstance(v, str) else "\\n".join(v) for v in batch]
+    if signature == "tokens":
+        width = len(batch[0]) if batch else 0
+        flat = [v.encode("latin-1") for row in batch for v in row]
+        inputs = {"tokens": tf.constant(flat, tf.string, shape=[len(batch), width])}
+    else:
+        inputs = {"text": tf.constant([v.encode("latin-1") for v in batch], tf.string)}
+    return {k: v.numpy() for k, v in model.signatures[signature](**inputs).items()}
+
+
+def written(value):
+    rows = value.tolist()
+    if value.dtype == object:
+        rows = [[item.decode("latin-1") for item in row] for row in rows]
+    return {"dtype": str(value.dtype), "shape": list(value.shape), "values": rows}
+
+
+def concurrently(signature, batches, threads):
+    serial = [call(signature, batch) for batch in batches]
+    results = [[None] * len(batches) for _ in range(threads)]
+    start = threading.Barrier(threads)
+
+    def work(number):
+        start.wait()
+        for step in range(len(batches)):
+            index = (number + step) % len(batches)
+            results[number][index] = call(signature, batches[index])
+
+    workers = [threading.Thread(target=work, args=[n]) for n in range(threads)]
+    [worker.start() for worker in workers]
+    [worker.join() for worker in workers]
+    shown = lambda outputs: {name: written(value) for name, value in outputs.items()}
+    return {
+        "serial": [shown(outputs) for outputs in serial],
+        "concurrent": [[r and shown(r) for r in row] for row in results],
+    }
+
+
+def contents():
+    saved = saved_model_pb2.SavedModel()
+    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    graph = saved.meta_graphs[0].graph_def
+    functions = graph.library.function
+    names = {function.signature.name for function in functions}
+    nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
+    used = {node.op for node in nodes}
+    implementations = [
+        {
+            "interface": function.attr["api_implements"].s.decode(),
+            "device": function.attr["api_preferred_device"].s.decode(),
+            "inputs": [arg.type for arg in function.signature.input_arg],
+            "outputs": [arg.type for arg in function.signature.output_arg],
+            "ops": sorted({node.op for node in function.node_def}),
+            "called": any(
+                node.attr["f"].func.name == function.signature.name for node in nodes
+            ),
+            "least_lengths": least_lengths(function),
+        }
+        for function in functions
+        if "api_implements" in function.attr
+    ]
+    return {
+        "ops": sorted(used),
+        "unknown": sorted(op for op in used - names if op_def_registry.get(op) is None),
+        "implementations": implementations,
+        "signatures": {
+            key: [sorted(spec.structured_input_signature[1]), sorted(spec.structured_outputs)]
+            for key, spec in model.signatures.items()
+        },
+    }
+
+
+def least_lengths(function):
+    """What the row lengths of each cuDNN call are at least, None where nothing says so."""
+    nodes = {node.name: node for node in function.node_def}
+    found = []
+    for node in function.node_def:
+        if node.op == "CudnnRNNV3":
+            lengths = nodes.get(node.input[4].split(":")[0])
+            constant = lengths and nodes.get(lengths.input[1].split(":")[0])
+            bounded = lengths and lengths.op == "Maximum" and constant.op == "Const"
+            value = constant.attr["value"].tensor if bounded else None
+            found.append(int(tf.make_ndarray(value)) if bounded else None)
+    return found
+
+
+def peak(signature, batch):
+    idle = memory("VmRSS")
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # the peak is counted from here
+    except OSError:
+        pass  # then it is the peak of the whole process
+    outputs = call(signature, batch)
+    shapes = {name: list(value.shape) for name, value in outputs.items()}
+    return {"idle": idle, "peak": memory("VmHWM"), "shapes": shapes}
+
+
+def answer(request):
+    kind = request.pop("kind")
+    if kind == "call":
+        return {name: written(value) for name, value in call(**request).items()}
+    return {"concurrently": concurrently, "contents": contents, "peak": peak}[kind](**request)
+
+
+for line in sys.stdin:
+    try:
+        result = {"result": answer(json.loads(line))}
+    except Exception as error:
+        result = {"error": repr(error)}
+    answers.write(json.dumps(result) + "\\n")
+    answers.flush()
+'''
+
+
+class Worker:
+    """A process that has TensorFlow and a SavedModel, and nothing of kerasner."""
+
+    def __init__(self, folder: Path, script: Path):
+        script.write_text(WORKER, encoding="utf-8")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(script), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def ask(self, kind: str, **request):
+        self._process.stdin.write(json.dumps({"kind": kind, **request}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the process that serves the model ended: {self._process.wait()}"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def call(self, signature: str, batch: list) -> dict[str, np.ndarray]:
+        def sent(item):
+            return [sent(part) for part in item] if isinstance(item, list) else latin(item)
+
+        return arrays(self.ask("call", signature=signature, batch=sent(batch)))
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._process.stdout.close()
+
+
+def latin(item: bytes | str) -> str:
+    return (item.encode() if isinstance(item, str) else item).decode("latin-1")
+
+
+def arrays(outputs: dict) -> dict[str, np.ndarray]:
+    """What the worker wrote, strings as bytes."""
+    result = {}
+    for name, output in outputs.items():
+        values = output["values"]
+        if output["dtype"] == "object":
+            values = [[item.encode("latin-1") for item in row] for row in values]
+        result[name] = np.array(values, output["dtype"]).reshape(output["shape"])
+    return result
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory) -> Tagger:
+    """All the components of the shipped pipeline, small, with random weights."""
+    vectors = tmp_path_factory.mktemp("vectors") / "vectors.txt"
+    vectors.write_text("the 0.1 0.2 0.9\nof 0.3 -0.1 0.4\nlived -0.5 0.1 0.2\nborn 0.7 -0.8 0.1\n")
+    pipe = [
+        {"class_name": "lazy_tokenizer", "in": ["x"], "out": ["tokens"]},
+        {"class_name": "str_lower", "in": ["tokens"], "out": ["lower"]},
+        {"class_name": "sanitizer", "nums": True, "in": ["lower"], "out": ["plain"]},
+        {
+            "class_name": "simple_vocab", "id": "tags",
+            "in": ["y"], "fit_on": ["y"], "out": ["y_ids"],
+        },
+        {"class_name": "char_splitter", "in": ["tokens"], "out": ["chars"]},
+        {
+            "class_name": "simple_vocab", "id": "char_ids",
+            "in": ["chars"], "fit_on": ["chars"], "out": ["char_ids"],
+        },
+        {
+            "class_name": "glove", "id": "words", "load_path": str(vectors),
+            "lacking_min_count": 1, "in": ["plain"], "fit_on": ["plain"], "out": ["word_ids"],
+        },
+        {
+            "class_name": "capitalization_featurizer", "scheme": "extended",
+            "in": ["tokens"], "out": ["case"],
+        },
+        {
+            "class_name": "ner", "in": ["word_ids", "char_ids", "case"], "in_y": ["y_ids"],
+            "out": ["predicted"], "n_hidden_list": [6, 5], "char_emb_dim": 4, "char_filters": 5,
+        },
+        {"ref": "tags", "in": ["predicted"], "out": ["tags_out"]},
+    ]  # fmt: skip
+    config = {"in": ["x"], "in_y": ["y"], "out": ["tokens", "tags_out"], "pipe": pipe}
+    data = {
+        "x": tf.constant(" ".join(SENTENCES).split()),
+        "y": tf.constant(" ".join(SENTENCE_TAGS).split()),
+    }
+    tagger = Tagger(Chainer(config, data=data), {"chainer": config})
+    random = np.random.default_rng(7)
+    for weight in tagger.model.trainable_weights:
+        weight.assign(random.normal(size=weight.shape, scale=0.7))
+    return tagger
+
+
+@pytest.fixture(scope="module")
+def exported(tagger, tmp_path_factory) -> Path:
+    return export(tagger, tmp_path_factory.mktemp("exported") / "model", version=3)
+
+
+@pytest.fixture(scope="module")
+def worker(exported, tmp_path_factory):
+    worker = Worker(exported, tmp_path_factory.mktemp("worker") / "worker.py")
+    yield worker
+    worker.close()
+
+
+# What breaks tokenizers: scripts, marks, joiners, controls, bytes that are no UTF-8.
+PIECES = [
+    *" ".join(SENTENCES).split(),
+    " ", "  ", "\n\n", "\t", "\0", "\x1b[0m", "\x7f", "\u200b", "\ufeff", "\u2028", "\ufdd0",
+    "👩\u200d👩\u200d👧", "🇩🇪", "e\u0301", "\u0301", "שלום", "مرحبا", "\u202eabc", "東京。", "ß", "İ", "\U0010ffff",
+    "don't", "U.S.", "$5.40", "1996-08-22", "(", ")", "...", '"', "''", ". ", "! He", "x" * 300,
+]  # fmt: skip
+BROKEN = [b"\xff", b"\x80", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x91", b"\xc0\xaf", b"\xf8\x88"]
+piece = st.one_of(
+    st.sampled_from([*(p.encode() for p in PIECES), *BROKEN]),
+    st.text(max_size=6).map(str.encode),
+    st.binary(max_size=6),
+)
+texts = st.one_of(
+    st.lists(piece, max_size=12).map(b" ".join), st.lists(piece, max_size=8).map(b"".join)
+)
+batches = st.lists(texts, max_size=5)
+TOKENS = [b"a", b"Riemann", b"in", "Göttingen".encode(), b"1826", b"\0", b" ", b"\xff", "👩\u200d".encode()]
+rows = st.lists(st.one_of(st.sampled_from(TOKENS), piece.filter(len)), max_size=7)
+
+check = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+TEXT_DTYPES = {
+    "tokens": object, "tags": object, "scores": np.float32,
+    "starts": np.int32, "ends": np.int32, "lengths": np.int32,
+}  # fmt: skip
+TOKEN_DTYPES = {"tags": object, "scores": np.float32, "lengths": np.int32}
+ENTITY_DTYPES = {
+    "labels": object, "texts": object, "starts": np.int32, "ends": np.int32,
+    "scores": np.float32, "counts": np.int32,
+}  # fmt: skip
+
+
+def assert_table(outputs, dtypes, n_rows, counts, width=None):
+    """Shapes, dtypes and padding of the table of signatures."""
+    assert {name: value.dtype for name, value in outputs.items()} == dtypes
+    lengths = outputs[counts]
+    assert lengths.shape == (n_rows,)
+    if width is None:
+        width = max(lengths, default=0)
+    for name, value in outputs.items():
+        if name != counts:
+            assert value.shape == (n_rows, width), name
+            for row, length in zip(value, lengths, strict=True):
+                assert all(row[length:] == (b"" if value.dtype == object else 0)), name
+
+
+def rows_of(outputs, counts) -> list[dict[str, list]]:
+    """Each row without its padding."""
+    return [
+        {name: value[i, :n].tolist() for name, value in outputs.items() if name != counts}
+        for i, n in enumerate(outputs[counts])
+    ]
+
+
+def assert_same(left: dict[str, list], right: dict[str, list]):
+    assert left.keys() == right.keys()
+    for name in left:
+        if name == "scores":
+            np.testing.assert_allclose(left[name], right[name], rtol=0, atol=1e-5)
+        else:
+            assert left[name] == right[name], name
+
+
+def assert_answers(worker, batch: list[bytes]):
+    """Every property of the answers to a batch of texts; gives them back row by row."""
+    outputs = worker.call("serving_default", batch)
+    assert_table(outputs, TEXT_DTYPES, len(batch), "lengths")
+    tagged = rows_of(outputs, "lengths")
+    for raw, row in zip(batch, tagged, strict=True):
+        text = raw.decode("utf-8", "replace")
+        places = list(zip(row["starts"], row["ends"], strict=True))
+        assert [text[start:end] for start, end in places] == decoded(row["tokens"])
+        assert all(start < end for start, end in places)
+        assert all(
+            before[1] <= after[0] for before, after in zip(places, places[1:], strict=False)
+        )
+        assert bool(row["tokens"]) == bool(text.strip())
+        assert set(decoded(row["tags"])) <= TAGS
+        assert all(0 < score <= 1 for score in row["scores"])
+
+    outputs = worker.call("entities", batch)
+    assert_table(outputs, ENTITY_DTYPES, len(batch), "counts")
+    found = rows_of(outputs, "counts")
+    for raw, row, entities in zip(batch, tagged, found, strict=True):
+        text = raw.decode("utf-8", "replace")
+        expected = [
+            (label, row["starts"][first], row["ends"][end - 1])
+            for label, first, end in bio.entities(decoded(row["tags"]))
+        ]
+        columns = (decoded(entities["labels"]), entities["starts"], entities["ends"])
+        assert list(zip(*columns, strict=True)) == expected
+        assert decoded(entities["texts"]) == [text[start:end] for _, start, end in expected]
+        assert all(0 < score <= 1 for score in entities["scores"])
+    return tagged, found
+
+
+def decoded(items: list[bytes]) -> list[str]:
+    return [item.decode() for item in items]
+
+
+def test_signatures_are_those_of_the_contract_and_no_others(worker):
+    signatures = worker.ask("contents")["signatures"]
+    assert signatures == {
+        "serving_default": [["text"], sorted(TEXT_DTYPES)],
+        "tokens": [["tokens"], sorted(TOKEN_DTYPES)],
+        "entities": [["text"], sorted(ENTITY_DTYPES)],
+    }
+
+
+def test_holds_only_operations_of_plain_tensorflow(worker):
+    contents = worker.ask("contents")
+    assert contents["unknown"] == []
+    assert len(contents["ops"]) > 50
+    assert not [op for op in contents["ops"] if "PyFunc" in op]
+
+
+def test_holds_the_portable_and_the_cudnn_kernel_of_each_lstm(worker):
+    implementations = worker.ask("contents")["implementations"]
+    interfaces = {function["interface"] for function in implementations}
+    assert len(interfaces) == 2  # the two LSTM layers are of different width
+    for interface in interfaces:
+        pair = [f for f in implementations if f["interface"] == interface]
+        by_device = {function["device"]: function for function in pair}
+        assert sorted(function["device"] for function in pair) == ["CPU", "GPU"]
+        portable, cudnn = by_device["CPU"], by_device["GPU"]
+        assert "CudnnRNNV3" in cudnn["ops"]
+        assert "CudnnRNNV3" not in portable["ops"]
+        assert portable["called"]
+        assert (portable["inputs"], portable["outputs"]) == (cudnn["inputs"], cudnn["outputs"])
+        assert cudnn["least_lengths"] == [1, 1]  # one call a direction
+
+
+@check
+@given(batch=batches)
+def test_any_texts_are_answered_exactly_and_each_as_if_alone(worker, batch):
+    tagged, found = assert_answers(worker, batch)
+    for index, text in enumerate(batch):
+        alone = rows_of(worker.call("serving_default", [text]), "lengths")
+        assert_same(tagged[index], alone[0])
+        alone = rows_of(worker.call("entities", [text]), "counts")
+        assert_same(found[index], alone[0])
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [],
+        [b""],
+        [b"", b" ", b"\t\n\r", "\u3000\u2028".encode()],
+        [b"a"],
+        [b"", b"Riemann", b""],
+        [piece.encode() for piece in PIECES],
+        BROKEN,
+        [bytes([byte]) for byte in range(256)],
+        [b"\0" * 50, b"a\0b", b"\x01\x02 \x7f"],
+        ["\ufeffa \ufdd0 \uffff \U0001fffe b".encode()],
+        [b"x" * 100_000, b"a " * 500],
+        [b"Riemann " * LONG],
+        [b"." * LONG, b"\xff" * LONG, b"\n" * LONG, "́".encode() * LONG],
+    ],
+    ids=lambda batch: f"{len(batch)}x{max(map(len, batch), default=0)}",
+)
+def test_extreme_texts_are_answered(worker, batch):
+    assert_answers(worker, batch)
+
+
+def test_a_long_text_beside_short_ones_is_answered_as_if_alone(worker):
+    short = [f"Riemann was born in Breselenz {i} .".encode() for i in range(20)]
+    long = b"He lived in " * (LONG // 3)
+    tagged, found = assert_answers(worker, [*short, long])
+    assert_same(tagged[3], rows_of(worker.call("serving_default", short[3:4]), "lengths")[0])
+    assert_same(tagged[-1], rows_of(worker.call("serving_default", [long]), "lengths")[0])
+    assert_same(found[-1], rows_of(worker.call("entities", [long]), "counts")[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize("signature", ["serving_default", "entities", "tokens"])
+def test_memory_is_bounded_by_the_budget_not_by_the_longest_text(worker, signature):
+    words = " ".join(SENTENCES).split()
+    long = (words * (LONG // len(words) + 1))[:LONG]
+    if signature == "tokens":
+        batch = [long, *([*words, *[""] * (LONG - len(words))] for _ in range(31))]
+    else:
+        batch = [" ".join(long), *[" ".join(words)] * 255]
+    sent = [list(map(latin, item)) if signature == "tokens" else latin(item) for item in batch]
+    report = worker.ask("peak", signature=signature, batch=sent)
+    assert all(shape[0] == len(batch) for shape in report["shapes"].values())
+    assert report["peak"] - report["idle"] < 2**20  # kB
+
+
+def test_tokens_of_any_length_stay_cheap_beside_many_others(worker):
+    """The characters of a token of 100,000 do not widen the table of all other tokens."""
+    batch = [latin(" ".join(f"w{i}" for i in range(5000))), "x" * 100_000]
+    report = worker.ask("peak", signature="serving_default", batch=batch)
+    assert report["shapes"]["tokens"] == [2, 5000]
+    assert report["peak"] - report["idle"] < 2**20
+
+
+@check
+@given(sentences=st.lists(rows, max_size=4), data=st.data())
+def test_token_rows_are_tagged_alike_wherever_their_padding_is(worker, sentences, data):
+    width = max(map(len, sentences), default=0) + data.draw(st.integers(0, 3))
+    padded, places = [], []
+    for sentence in sentences:
+        chosen = st.sets(
+            st.integers(0, max(width - 1, 0)), min_size=len(sentence), max_size=len(sentence)
+        )
+        place = sorted(data.draw(chosen))
+        row = [b""] * width
+        for position, token in zip(place, sentence, strict=True):
+            row[position] = token
+        padded.append(row)
+        places.append(place)
+    outputs = worker.call("tokens", padded)
+    # Interior padding belongs to a row: its length reaches to its last token.
+    assert_table(outputs, TOKEN_DTYPES, len(sentences), "lengths", width=width)
+    assert outputs["lengths"].tolist() == [max(place, default=-1) + 1 for place in places]
+    for index, (sentence, place) in enumerate(zip(sentences, places, strict=True)):
+        gaps = np.setdiff1d(np.arange(width), place)
+        assert all(outputs["tags"][index, gaps] == b"")
+        assert all(outputs["scores"][index, gaps] == 0)
+        alone = worker.call("tokens", [sentence])
+        assert alone["lengths"].tolist() == [len(sentence)]
+        assert set(decoded(alone["tags"][0])) <= TAGS
+        assert outputs["tags"][index, place].tolist() == alone["tags"][0].tolist()
+        np.testing.assert_allclose(
+            outputs["scores"][index, place], alone["scores"][0], rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 4), (3, 0), (2, 3)])
+def test_token_batches_without_a_token_are_answered(worker, shape):
+    outputs = worker.call("tokens", [[""] * shape[1]] * shape[0])
+    # JSON tells (0, 4) as (0, 0).
+    width = shape[1] if shape[0] else 0
+    assert_table(outputs, TOKEN_DTYPES, shape[0], "lengths", width=width)
+    assert not outputs["lengths"].any()
+
+
+def test_a_token_row_of_any_length_is_one_sentence(worker):
+    row = ["Riemann", "in", "Göttingen", "."] * (LONG // 4)
+    outputs = worker.call("tokens", [row, [*row[:3], *[""] * (LONG - 3)]])
+    assert outputs["lengths"].tolist() == [LONG, 3]
+    alone = worker.call("tokens", [row[:3]])
+    assert outputs["tags"][1, :3].tolist() == alone["tags"][0].tolist()
+    assert np.isfinite(outputs["scores"]).all()
+    assert (outputs["scores"][0] > 0).all()
+
+
+def test_tokens_signature_agrees_with_the_text_signature(worker):
+    tagged, _ = assert_answers(worker, [s.encode() for s in SENTENCES])
+    for row in tagged:
+        outputs = worker.call("tokens", [row["tokens"]])
+        assert outputs["tags"][0].tolist() == row["tags"]
+        np.testing.assert_allclose(outputs["scores"][0], row["scores"], rtol=0, atol=1e-5)
+
+
+@check
+@given(parts=st.lists(st.sampled_from(SENTENCES[:2]), min_size=1, max_size=5))
+def test_the_sentences_of_a_document_are_tagged_one_by_one(worker, parts):
+    apart = rows_of(worker.call("serving_default", [part.encode() for part in parts]), "lengths")
+    document = " ".join(parts)
+    (joined,) = rows_of(worker.call("serving_default", [document.encode()]), "lengths")
+    assert joined["tokens"] == sum((row["tokens"] for row in apart), [])
+    assert joined["tags"] == sum((row["tags"] for row in apart), [])
+    expected = sum((row["scores"] for row in apart), [])
+    np.testing.assert_allclose(joined["scores"], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "tokens", "entities"])
+def test_concurrent_calls_give_the_serial_answers(worker, signature):
+    requests = [
+        [SENTENCES[0]],
+        SENTENCES,
+        [],
+        ["", "Riemann"],
+        [" ".join(SENTENCES * n) for n in (40, 1, 9)],
+    ]
+    if signature == "tokens":
+        width = max(len(text.split()) for request in requests for text in request)
+        requests = [
+            [[*text.split(), *[""] * (width - len(text.split()))] for text in request]
+            for request in requests
+        ]
+    sent = json.loads(json.dumps(requests), object_hook=None)
+    sent = [
+        [latin(t) if isinstance(t, str) else [latin(token) for token in t] for t in request]
+        for request in sent
+    ]
+    report = worker.ask("concurrently", signature=signature, batches=sent, threads=8)
+    serial = [arrays(outputs) for outputs in report["serial"]]
+    assert len(report["concurrent"]) == 8
+    for results in report["concurrent"]:
+        for expected, result in zip(serial, results, strict=True):
+            result = arrays(result)
+            for name, value in expected.items():
+                if name == "scores":
+                    np.testing.assert_allclose(result[name], value, rtol=0, atol=1e-5)
+                else:
+                    np.testing.assert_array_equal(result[name], value)
+
+
+def test_the_tagger_gives_the_answers_of_its_export(worker, tagger):
+    texts = [*SENTENCES, "", " ".join(SENTENCES)]
+    tagged, found = assert_answers(worker, [text.encode() for text in texts])
+    tokens, tags = tagger(texts)
+    assert tokens == [decoded(row["tokens"]) for row in tagged]
+    assert tags == [decoded(row["tags"]) for row in tagged]
+    for entities, row in zip(tagger.entities(texts), found, strict=True):
+        assert [e.text for e in entities] == decoded(row["texts"])
+        assert [e.label for e in entities] == decoded(row["labels"])
+        np.testing.assert_allclose([e.score for e in entities], row["scores"], atol=1e-5)
+
+
+def test_export_returns_the_folder_and_replaces_an_earlier_one(tagger, tmp_path):
+    place = export(tagger, tmp_path / "deep" / "model", version=7)
+    assert place == tmp_path / "deep" / "model" / "7"
+    (place / "left_over").touch()
+    assert tagger.export(tmp_path / "deep" / "model", version=7) == place
+    assert sorted(p.name for p in place.iterdir()) == [
+        "assets", "fingerprint.pb", "saved_model.pb", "variables",
+    ]  # fmt: skip
+    assert [p.name for p in place.parent.iterdir()] == ["7"]  # nothing is left beside it
+    outputs = tf.saved_model.load(place).signatures["serving_default"](text=tf.constant(["a"]))
+    assert outputs["tokens"].numpy().tolist() == [[b"a"]]
+
+
+def test_export_writes_into_an_empty_folder(tagger, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert export(tagger, "empty") == tmp_path / "empty"
+    assert (tmp_path / "empty" / "saved_model.pb").is_file()
+
+
+def test_export_leaves_what_is_no_saved_model_alone(tagger, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for path in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(ConfigError, match="is no SavedModel") as caught:
+            export(tagger, path)
+        assert str(path) in str(caught.value)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("name", ["file/model", "x" * 300])
+def test_export_to_an_impossible_place_is_one_clear_error(tagger, tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot write") as caught:
+        export(tagger, tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_failed_export_leaves_the_earlier_model(tagger, tmp_path, monkeypatch):
+    place = tmp_path / "model"
+    place.mkdir()
+    (place / "saved_model.pb").write_bytes(b"earlier")
+
+    def full_disk(graph, path, **kwargs):
+        Path(path, "half").touch()
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full_disk)
+    with pytest.raises(ConfigError, match="No space left"):
+        export(tagger, place)
+    assert (place / "saved_model.pb").read_bytes() == b"earlier"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_export_refuses_a_negative_version(tagger, tmp_path):
+    with pytest.raises(ConfigError, match="-1"):
+        export(tagger, tmp_path, version=-1)
+    assert not list(tmp_path.iterdir())

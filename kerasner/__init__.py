@@ -1,22 +1,32 @@
 """Named entity recognition for Keras and TensorFlow that serves from raw strings."""
 
-from kerasner._compat import check_backend
+import sys
+from pathlib import PurePath
+
 from kerasner._version import __version__
 
-check_backend()
+# The command line alone imports TensorFlow later, where a verb needs it. Everywhere else everything
+# is imported at once: Keras can load a saved layer only after its class was imported.
+_PROGRAM = "".join(sys.orig_argv[-len(sys.argv) :][:1])
 
-from kerasner import components, configs, layers, losses, metrics  # noqa: E402
-from kerasner.network import NerNetwork  # noqa: E402
-from kerasner.pretrained import pretrained  # noqa: E402
-from kerasner.registry import register  # noqa: E402
-from kerasner.tagger import Entity, Tagger  # noqa: E402
-from kerasner.training import evaluate_model, train_model  # noqa: E402
+if PurePath(_PROGRAM).stem != "kerasner":
+    from kerasner._compat import check_backend
+
+    check_backend()
+
+    from kerasner import components, configs, layers, losses, metrics
+    from kerasner.network import NerNetwork
+    from kerasner.pretrained import pretrained
+    from kerasner.registry import register
+    from kerasner.tagger import Entity, Tagger
+    from kerasner.training import build_model, evaluate_model, train_model
 
 __all__ = [
     "Entity",
     "NerNetwork",
     "Tagger",
     "__version__",
+    "build_model",
     "components",
     "configs",
     "evaluate_model",

@@ -1,7 +1,9 @@
 """From a resolved configuration to a text pipeline and a network."""
 
+import contextlib
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ from kerasner.components import Glove, Ner, SimpleVocab, TextSplitter
 from kerasner.config import COMPONENT_KEYS
 from kerasner.errors import ConfigError
 from kerasner.network import NerNetwork
+from kerasner.storage import WEIGHTS_FILE
+
+# An id is the name of a file too.
+_ID = re.compile(rf"(?!{Path(WEIGHTS_FILE).stem}$)[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass
@@ -54,29 +60,37 @@ class Chainer:
         self._outputs = _names(config.get("out"), "chainer.out")
         self._by_id: dict[str, Any] = {}
         self._steps: list[_Step] = []
+        pipe = config.get("pipe")
+        if not isinstance(pipe, list) or not all(isinstance(entry, Mapping) for entry in pipe):
+            raise ConfigError(f"chainer.pipe: expected a list of objects, received {pipe!r:.200}")
         memory = {}
         if data is not None:
             memory = {self._inputs[0]: data["x"], self._targets[0]: data["y"]}
-        for index, entry in enumerate(config["pipe"]):
+        for index, entry in enumerate(pipe):
             step = self._build(entry, f"chainer.pipe[{index}]")
-            if hasattr(step.component, "fit") and "ref" not in entry:
-                if folder is not None:
-                    step.component.load(folder, step.name)
-                elif step.fit_on:
-                    step.component.fit(memory[step.fit_on[0]])
-                else:
-                    raise ConfigError(f"{step.where}: needs fit_on, the variable to be fitted on")
-            self._steps.append(step)
-            if data is not None:
-                self._run(step, memory)
+            with _config_errors(step.where):
+                if hasattr(step.component, "fit") and "ref" not in entry:
+                    if folder is not None:
+                        step.component.load(folder, step.name)
+                    elif step.fit_on and step.fit_on[0] in memory:
+                        step.component.fit(memory[step.fit_on[0]])
+                    else:
+                        raise ConfigError(
+                            f"{step.where}: needs fit_on, the variable to be fitted on"
+                        )
+                self._steps.append(step)
+                if data is not None:
+                    self._run(step, memory)
         for name in self._outputs:
             self._check_known(name, "chainer.out", self._steps)
         self.text_splitter = self._one(TextSplitter, "lazy_tokenizer")
         self.tag_vocab: SimpleVocab = self._one(SimpleVocab, "simple_vocab", of_targets=True)
         self.ner: Ner = self._one(Ner, "ner")
-        self.network = self._network()
-        example = self.encode(tf.constant(["a"]))
-        self.network({name: value[None] for name, value in example.items()})
+        step = next(step for step in self._steps if step.component is self.ner)
+        with _config_errors(step.where):
+            self.network = self._network(step)
+            example = self.encode(tf.constant(["a"]))
+            self.network({name: value[None] for name, value in example.items()})
 
     @property
     def text_layers(self) -> list[keras.layers.Layer]:
@@ -102,16 +116,16 @@ class Chainer:
                 step.component.save(folder, step.name)
 
     def _build(self, entry: Mapping[str, Any], where: str) -> _Step:
-        inputs = _names(entry.get("in", []), f"{where}.in")
-        targets = _names(entry.get("in_y", []), f"{where}.in_y")
+        inputs = _names(entry.get("in"), f"{where}.in")
+        targets = _names(entry["in_y"], f"{where}.in_y") if "in_y" in entry else []
         for name in inputs:
             self._check_known(name, f"{where}.in", self._steps)
-        of_targets = bool(inputs) and self._derives_from_targets(inputs)
+        of_targets = self._derives_from_targets(inputs)
         if "ref" in entry:
-            if entry["ref"] not in self._by_id:
+            if str(entry["ref"]) not in self._by_id:
                 hint = registry.unknown(entry["ref"], self._by_id, "ids")
                 raise ConfigError(f"{where}.ref: unknown id {hint}")
-            component = self._by_id[entry["ref"]]
+            component = self._by_id[str(entry["ref"])]
         else:
             if "class_name" not in entry:
                 raise ConfigError(f"{where}: expected class_name or ref")
@@ -124,17 +138,20 @@ class Chainer:
             }
             if of_targets and "targets" in inspect.signature(component_class).parameters:
                 settings["targets"] = True
-            try:
+            with _config_errors(f"{where} ({entry['class_name']})"):
                 component = component_class(**settings)
-            except (TypeError, ValueError) as error:
-                raise ConfigError(f"{where} ({entry['class_name']}): {error}") from error
-        name = entry.get("id") or f"{entry.get('class_name')}_{len(self._steps)}"
+        name = entry.get("id", f"{entry.get('class_name')}_{len(self._steps)}")
         if "id" in entry:
-            self._by_id[entry["id"]] = component
-        fit_on = _names(entry.get("fit_on", []), f"{where}.fit_on")
+            if not isinstance(name, str) or not _ID.fullmatch(name) or name in self._by_id:
+                raise ConfigError(
+                    f"{where}.id: expected a name of its own of letters, digits and '_', "
+                    f"received {name!r}"
+                )
+            self._by_id[name] = component
+        fit_on = _names(entry["fit_on"], f"{where}.fit_on") if "fit_on" in entry else []
         for variable in fit_on:
             self._check_known(variable, f"{where}.fit_on", self._steps)
-        outputs = _names(entry.get("out", []), f"{where}.out")
+        outputs = _names(entry.get("out"), f"{where}.out")
         return _Step(where, name, component, inputs, targets, outputs, fit_on)
 
     def _resolve(self, value: Any, where: str) -> Any:
@@ -185,13 +202,12 @@ class Chainer:
             raise ConfigError(f"chainer.pipe: expected one {what}, found {len(found)}")
         return next(iter(found.values()))
 
-    def _network(self) -> NerNetwork:
-        step = next(step for step in self._steps if step.component is self.ner)
+    def _network(self, step: _Step) -> NerNetwork:
         producers = {out: s.component for s in self._steps for out in s.outputs}
         self._network_inputs: dict[str, str] = {}
         embedding = n_chars = None
         for name in step.inputs:
-            component = producers[name]
+            component = producers.get(name)
             if isinstance(component, Glove):
                 embedding = component.embedding
                 self._network_inputs["words"] = name
@@ -207,6 +223,15 @@ class Chainer:
 
 def _names(value: Any, where: str) -> list[str]:
     names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise ConfigError(f"{where}: expected a name or a list of names, received {value!r}")
     return names
+
+
+@contextlib.contextmanager
+def _config_errors(where: str) -> Iterator[None]:
+    """Says which entry it is whose settings a component or a layer does not accept."""
+    try:
+        yield
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        raise ConfigError(f"{where}: {error}") from error

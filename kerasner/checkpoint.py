@@ -21,11 +21,17 @@ _AVERAGING_STEPS = 10  # the average is renewed every so many batches
 _STATE_FILE = "state.npz"
 
 
-def fingerprint(config: Mapping[str, Any]) -> str:
-    """What a run may not change if it is to be resumed: all but how long it trains."""
+def fingerprint(config: Mapping[str, Any], data: Any) -> str:
+    """What a run may not change if it is to be resumed: all but how long it trains.
+
+    Args:
+        config: resolved.
+        data: what is trained and measured on, as JSON knows it.
+    """
     train = {k: v for k, v in config.get("train", {}).items() if k in ("batch_size", "seed")}
-    content = json.dumps({**config, "train": train}, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    # The state numbers the variables of the optimizer as this version of Keras does.
+    content = [keras.__version__, {**config, "train": train}, data]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class Progress(keras.callbacks.Callback):
@@ -93,14 +99,16 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._batches += 1
-        if self._batches % _AVERAGING_STEPS == 0:
+        if self._decay and self._batches % _AVERAGING_STEPS == 0:
             # A short memory at first, so that the untrained weights are soon forgotten.
             decay = min(self._decay, (1 + self._batches) / (10 + self._batches))
             self._renew_averages(tf.constant(1 - decay**_AVERAGING_STEPS))
 
     def on_epoch_end(self, epoch, logs=None):
         current = {name: np.asarray(weight) for name, weight in self._weights.items()}
-        averaged = {name: average.numpy() for name, average in self._averages.items()}
+        averaged = current
+        if self._decay:
+            averaged = {name: average.numpy() for name, average in self._averages.items()}
         self._assign(averaged)
         score = self._evaluate()
         self._assign(current)
@@ -158,7 +166,7 @@ class Progress(keras.callbacks.Callback):
             return
         variables = list(self._optimizer.variables)
         if str(state.get("run")) != self._run or f"optimizer:{len(variables) - 1}" not in state:
-            _LOG.warning("%s belongs to another configuration; training starts anew", path)
+            _LOG.warning("%s is of another configuration or other data; training starts anew", path)
             return
 
         def group(name: str) -> dict[str, np.ndarray]:

@@ -129,6 +129,7 @@ class NerNetwork(keras.Model):
     def build(self, input_shape):
         """Creates all weights: a dict of shapes, as the inputs -> None."""
         shapes = {name: tuple(shape) for name, shape in input_shape.items()}
+        self._input_shapes = shapes
         _build(self.token_embedding, shapes["words"])
         width = self.token_embedding.compute_output_shape(shapes["words"])[-1]
         if self.char_features is not None:
@@ -141,6 +142,9 @@ class NerNetwork(keras.Model):
             shape = recurrent.compute_output_shape(shape)
         _build(self.crf, shape)
         self.built = True
+
+    def get_build_config(self):
+        return {"input_shape": self._input_shapes} if self.built else None
 
     def get_config(self):
         def serialize(layer):

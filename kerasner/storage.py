@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -42,21 +43,29 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)  # interrupted between the two
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:
-    """Raises ConfigError where files cannot be written in a folder, which is made if need be."""
+    """Raises ConfigError where a folder cannot be made or written to. Leaves nothing behind."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise ConfigError(
             f"cannot write to {folder}: {error.strerror}; expected a folder to write to"
         ) from error
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises ConfigError where a model cannot be saved: it would replace what is no model."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists() and not (folder / CONFIG_FILE).is_file():
+        raise ConfigError(f"{folder} exists and is no model; expected a new or empty folder")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -78,6 +87,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ArchiveError(f"{path}: damaged: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArchiveError(f"{path}: expected a model of format {FORMAT}")
+    if not isinstance(content.get("config"), dict) or "chainer" not in content["config"]:
+        raise ArchiveError(f"{path}: damaged: holds no configuration")
     return content
 
 

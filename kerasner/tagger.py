@@ -107,11 +107,12 @@ class Tagger:
                 tokens += _rows(result["tokens"], result["lengths"])
                 tags += _rows(result["tags"], result["lengths"])
             return tokens, tags
+        for row in batch:
+            if isinstance(row, (str, bytes)) or not all(isinstance(t, str) and t for t in row):
+                raise TypeError(
+                    f"expected texts alone or lists of non-empty tokens alone, received {row!r:.200}"
+                )
         tokens = [list(row) for row in batch]
-        if any(isinstance(row, str) for row in batch) or not all(
-            isinstance(token, str) and token for row in tokens for token in row
-        ):
-            raise TypeError("expected texts alone or lists of non-empty tokens alone")
         tags = []
         for result in self._batches(lambda rows: self.graph.tokens(_padded(rows)), tokens):
             tags += _rows(result["tags"], result["lengths"])
@@ -119,8 +120,8 @@ class Tagger:
 
     def entities(self, texts: Sequence[str]) -> list[list[Entity]]:
         """The entities of each text, in their order."""
-        if isinstance(texts, str):
-            raise TypeError(f"expected a list of texts, received {texts!r}")
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"expected a list of texts, received {texts!r:.200}")
         found = []
         for result in self._batches(self.graph.entities, list(texts)):
             counts = result["counts"]
@@ -157,9 +158,11 @@ class Tagger:
         """Writes configuration, vocabularies and weights, to be read by `load`.
 
         Raises:
-            kerasner.errors.ConfigError: the folder cannot be written.
+            kerasner.errors.ConfigError: the folder cannot be written, or is no model's.
         """
-        with storage.replacing_folder(Path(folder)) as beside:
+        place = Path(folder).absolute()
+        storage.check_replaceable(place)
+        with storage.replacing_folder(place) as beside:
             content = {"format": storage.FORMAT, "config": self._config}
             storage.write_json(beside / storage.CONFIG_FILE, content)
             self.chainer.save(beside)

@@ -13,6 +13,7 @@ from kerasner.network import NerNetwork
 
 TOKEN_BUDGET = 8192  # tokens a chunk, padding included
 _PARALLEL_CHUNKS = 2
+_BYTES = [bytes([code]) for code in range(256)]
 
 
 class _Tagged(NamedTuple):
@@ -138,15 +139,7 @@ class TaggingGraph(tf.Module):
         )
         starts, ends = tf.gather(sentences.starts, first), tf.gather(sentences.ends, last)
         rows = tf.searchsorted(sentences.splits, first, side="right", out_type=tf.int64) - 1
-        # Characters are split once a text: cutting spans by `substr` would scan it once a span.
-        chars = tf.strings.unicode_split(sentences.text, "UTF-8")
-        origin = tf.gather(chars.row_splits, rows)
-        spans = tf.ragged.range(
-            origin + tf.cast(starts, tf.int64), origin + tf.cast(ends, tf.int64)
-        )
-        texts = tf.strings.reduce_join(
-            spans.with_values(tf.gather(chars.values, spans.values)), axis=-1
-        )
+        texts = _substrings(sentences.text, rows, starts, ends)
         labels = tf.gather(np.array(["", *self._finder.labels]), tf.gather(label, first))
 
         batch = tf.size(text, tf.int64)
@@ -189,9 +182,10 @@ class TaggingGraph(tf.Module):
         first = tf.math.count_nonzero(lengths == 0, dtype=tf.int32)
 
         def tag_chunk(row, chunk, places, results):
-            # The most rows whose product with the longest of them is within the budget.
-            rows = tf.range(tf.cast(n_rows - row, tf.int64)) + 1
-            costs = rows * tf.cast(sorted_lengths[row:], tf.int64)
+            # The most rows whose product with the longest of them is within the budget; there are
+            # no more of them than tokens in it.
+            candidates = tf.cast(sorted_lengths[row : row + self._token_budget], tf.int64)
+            costs = tf.range(1, tf.size(candidates, tf.int64) + 1) * candidates
             fitting = tf.math.count_nonzero(costs <= self._token_budget, dtype=tf.int32)
             next_row = row + tf.maximum(fitting, 1)
             rows_lengths = sorted_lengths[row:next_row]
@@ -251,6 +245,23 @@ def _row_lengths(is_first: tf.Tensor) -> tf.Tensor:
     """Flags of the first tokens of sentences, bool [N] -> int32 [R]."""
     firsts = tf.cast(tf.where(is_first)[:, 0], tf.int32)
     return tf.concat([firsts[1:], tf.shape(is_first)], 0)[: tf.size(firsts)] - firsts
+
+
+def _substrings(
+    text: tf.Tensor, rows: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor
+) -> tf.Tensor:
+    """`text[row][start:end]` in code points of valid UTF-8 [B], for each of M spans -> [M].
+
+    Linear in the length of the texts, where `substr` would copy and scan the text once a span.
+    """
+    codes = tf.io.decode_raw(tf.strings.reduce_join(text), tf.uint8)
+    is_character = codes // 64 != 2  # not a continuation byte
+    bounds = tf.concat([tf.where(is_character)[:, 0], tf.shape(codes, tf.int64)], 0)
+    origins = tf.cumsum(tf.strings.length(text, unit="UTF8_CHAR"), exclusive=True)
+    origins = tf.gather(origins, rows)
+    spans = tf.ragged.range(tf.gather(bounds, origins + starts), tf.gather(bounds, origins + ends))
+    chars = tf.gather(_BYTES, tf.cast(tf.gather(codes, spans.values), tf.int32))
+    return tf.strings.reduce_join(spans.with_values(chars), axis=-1)
 
 
 def _continuations(tags: list[str], scheme: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from kerasner.checkpoint import Progress, fingerprint
 from kerasner.data import pipeline
 from kerasner.data.conll import Conll2003Reader
 from kerasner.data.iterator import DataLearningIterator
-from kerasner.errors import ConfigError, DataError
+from kerasner.errors import ArchiveError, ConfigError, DataError
 from kerasner.losses import CRFLoss
 from kerasner.tagger import Tagger
 
@@ -54,6 +54,12 @@ class TrainSettings:
         ):
             if not isinstance(value, int) or value < least:
                 raise ConfigError(f"train.{name}: expected {least} or more, received {value!r}")
+        if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
+            raise ConfigError(f"train.seed: expected a number below 2**32, received {seed!r}")
+        if tensorboard_log_dir is not None and not isinstance(tensorboard_log_dir, str):
+            raise ConfigError(
+                f"train.tensorboard_log_dir: expected a folder, received {tensorboard_log_dir!r}"
+            )
         self.epochs = epochs
         self.batch_size = batch_size
         self.validation_patience = validation_patience
@@ -85,6 +91,7 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
     train = _component(TrainSettings, resolved.get("train", {}), "train")
     save_path = _save_path(resolved)
     storage.check_writable(save_path.parent)
+    storage.check_replaceable(save_path)
     _check_tensorboard(train)
     data = _read(resolved)
     for part in ("train", "valid"):
@@ -104,7 +111,7 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
     tagger.model.compile(chainer.ner.optimizer(steps), CRFLoss())
     progress = Progress(
         save_path.with_name(f"{save_path.name}.training"),
-        fingerprint(resolved),
+        fingerprint(resolved, [data.instances(part) for part in ("train", "valid")]),
         pipeline.evaluation_batches(parts["valid"]),
         patience=train.validation_patience,
         moving_average=chainer.ner.moving_average,
@@ -129,6 +136,17 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
     return tagger
 
 
+def build_model(config: Config, settings: Iterable[str] = ()) -> Tagger:
+    """Loads the model of a configuration, which training left in its `save_path`.
+
+    Raises:
+        kerasner.errors.KerasnerError: a wrong configuration, or no model there.
+    """
+    resolved = configuration.resolve(configuration.override(configuration.load(config), settings))
+    _check_groups(resolved)
+    return _load(resolved)
+
+
 def evaluate_model(config: Config, settings: Iterable[str] = ()) -> dict[str, bio.Report]:
     """Evaluates the saved model of a configuration.
 
@@ -137,8 +155,7 @@ def evaluate_model(config: Config, settings: Iterable[str] = ()) -> dict[str, bi
     """
     resolved = configuration.resolve(configuration.override(configuration.load(config), settings))
     _check_groups(resolved)
-    tagger = Tagger.load(_save_path(resolved))
-    return evaluate(tagger, _read(resolved))
+    return evaluate(_load(resolved), _read(resolved))
 
 
 def evaluate(tagger: Tagger, data: DataLearningIterator) -> dict[str, bio.Report]:
@@ -192,8 +209,17 @@ def _save_path(config: Mapping[str, Any]) -> Path:
     raise ConfigError("chainer.pipe: expected one ner, found 0")
 
 
+def _load(config: Mapping[str, Any]) -> Tagger:
+    folder = _save_path(config)
+    if not folder.exists():
+        raise ArchiveError(f"{folder}: no model here yet; expected a trained one, see kerasner train")
+    return Tagger.load(folder)
+
+
 def _fitted(config: dict[str, Any], data: DataLearningIterator) -> Tagger:
     sentences, tags = data.instances("train")
+    # A tag that the validation part alone has needs an id as well.
+    tags = tags + data.instances("valid")[1]
     flat = {
         "x": tf.constant([token for sentence in sentences for token in sentence]),
         "y": tf.constant([tag for row in tags for tag in row]),
@@ -204,6 +230,7 @@ def _fitted(config: dict[str, Any], data: DataLearningIterator) -> Tagger:
 def _check_tensorboard(train: TrainSettings) -> None:
     if not train.tensorboard_log_dir:
         return
+    storage.check_writable(Path(train.tensorboard_log_dir))
     try:
         import tensorboard  # noqa: F401
     except ImportError:

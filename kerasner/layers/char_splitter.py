@@ -13,7 +13,9 @@ class CharSplitter(keras.layers.Layer):
     Bytes that are not valid UTF-8 become U+FFFD; on TensorFlow 2.15 so do noncharacters (U+FDD0).
 
     Args:
-        max_chars: How many characters of a string to keep, from its start; `None` keeps all.
+        max_chars: How many characters of a string to keep, from its start; `None` keeps all. The
+            output is as wide as the longest string: without a limit one of a million characters
+            among thousands of strings takes more memory than there is.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -32,7 +34,7 @@ class CharSplitter(keras.layers.Layer):
     <tf.Tensor: shape=(2, 2), dtype=string, numpy=array([[b't', b'o'], [b'a', b'']])>
     """
 
-    def __init__(self, max_chars: int | None = None, **kwargs) -> None:
+    def __init__(self, max_chars: int | None = 100, **kwargs) -> None:
         super().__init__(**kwargs)
         if max_chars is not None and (not isinstance(max_chars, int) or max_chars < 1):
             raise ValueError(

@@ -3,17 +3,22 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
-from typing import Any
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kerasner.errors import ArchiveError, nearest
-from kerasner.tagger import Tagger
+
+if TYPE_CHECKING:
+    from kerasner.tagger import Tagger
 
 _FOLDER = Path(__file__).parent / "archives"
 _REGISTRY = "registry.json"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a file, on any system
 _MAX_UNPACKED = 2**30  # bytes; far above any model of this kind
 
 
@@ -22,7 +27,7 @@ def names() -> list[str]:
     return sorted(_registry())
 
 
-def pretrained(name: str) -> Tagger:
+def pretrained(name: str) -> "Tagger":
     """Loads a model that comes with kerasner. Needs no network.
 
     Args:
@@ -39,6 +44,8 @@ def pretrained(name: str) -> Tagger:
     registry = _registry()
     if name not in registry:
         raise ArchiveError(f"no model is called {name!r}: {nearest(name, registry)}")
+    from kerasner.tagger import Tagger  # not above: the names are known without TensorFlow
+
     with tempfile.TemporaryDirectory(prefix="kerasner-") as folder:
         for archive in registry[name]["archives"]:
             unpack(_FOLDER / archive["file"], archive["sha256"], Path(folder))
@@ -81,11 +88,11 @@ def unpack(archive: Path, expected_sha256: str, folder: Path) -> None:
             if sum(entry.file_size for entry in source.infolist()) > _MAX_UNPACKED:
                 raise ArchiveError(f"{archive} unpacks to more than {_MAX_UNPACKED} bytes")
             for entry in source.infolist():
-                if entry.filename != PurePosixPath(entry.filename).name or entry.is_dir():
+                if not _PLAIN_NAME.fullmatch(entry.filename):
                     raise ArchiveError(f"{archive} holds {entry.filename!r}; expected plain files")
                 with source.open(entry) as packed, open(folder / entry.filename, "wb") as file:
                     shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise ArchiveError(f"{archive} is damaged: {error}") from error
 
 

@@ -34,21 +34,30 @@ def export(tagger: Tagger, path: str | os.PathLike, version: int | None = None) 
         if version < 0:
             raise ConfigError(f"received version {version}; expected a number of 0 or more")
         place /= str(version)
-    if place.exists() and (not place.is_dir() or _holds_something_else(place)):
-        raise ConfigError(f"{place} exists and is no SavedModel; expected a new or empty folder")
     graph = tagger.graph
-    with storage.replacing_folder(place) as beside:
-        tf.saved_model.save(
-            graph,
-            str(beside),
-            signatures={
-                "serving_default": graph.text,
-                "tokens": graph.tokens,
-                "entities": graph.entities,
-            },
-        )
+    try:
+        if _holds_something_else(place):
+            raise ConfigError(
+                f"{place} exists and is no SavedModel; expected a new or empty folder"
+            )
+        with storage.replacing_folder(place) as beside:
+            tf.saved_model.save(
+                graph,
+                str(beside),
+                signatures={
+                    "serving_default": graph.text,
+                    "tokens": graph.tokens,
+                    "entities": graph.entities,
+                },
+            )
+    except OSError as error:
+        raise ConfigError(f"cannot write {place}: {error.strerror or error}") from error
+    except tf.errors.OpError as error:  # such as a full disk
+        raise ConfigError(f"cannot write {place}: {error.message}") from error
     return place
 
 
 def _holds_something_else(place: Path) -> bool:
+    if not place.is_dir():
+        return os.path.lexists(place)
     return any(place.iterdir()) and not (place / "saved_model.pb").is_file()

@@ -1,0 +1,138 @@
+"""A small corpus that is learnt in seconds, and the model trained on it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kerasner import config as configuration
+from kerasner.training import train_model
+
+GIVEN = "Abel Brisa Corvin Dalia Edric Fenna Gorm Hilda Ivo Jorun Kasimir Lioba".split()
+FAMILY = "Arnstad Belkov Cardew Dorset Elvik Falk Grenwald Hobart Ilves Jansky Korda Lund".split()
+PLACES = "Avalund Brixby Costerra Drumholm Estavia Fernholt Galvia Hexberg Istrova Jarnsk".split()
+FIRMS = "Axonix Brellco Cordatek Dynavar Envirox Fluxon Gravicom Helitron Inovex Juntek".split()
+TEMPLATES = (
+    "{given:PER} {family:PER} lives in {place:LOC} .",
+    "{firm:ORG} opened an office in {place:LOC} .",
+    "Yesterday {given:PER} left {firm:ORG} .",
+    "Shares of {firm:ORG} Group fell by 3.5 % .",
+    "Nobody knows why .",
+    "The mayor of {place:LOC} met {given:PER} {family:PER} , she said .",
+)
+
+
+def _sentences(first: int, number: int) -> list[list[tuple[str, str]]]:
+    """Templates filled with names, each time with others."""
+    rows = []
+    for index in range(first, first + number):
+        names = {
+            "given": GIVEN[index % 12],
+            "family": FAMILY[index * 5 % 12],
+            "place": PLACES[index * 3 % 10],
+            "firm": FIRMS[index * 7 % 10],
+        }
+        row, previous = [], "O"
+        for word in TEMPLATES[index % len(TEMPLATES)].split():
+            tag = "O"
+            if word.startswith("{"):
+                kind, label = word.strip("{}").split(":")
+                word, tag = names[kind], f"{'I' if previous[2:] == label else 'B'}-{label}"
+            elif word == "Group":
+                tag = "I-ORG"
+            row.append((word, tag))
+            previous = tag
+        rows.append(row)
+    return rows
+
+
+PARTS = {"train": _sentences(0, 60), "valid": _sentences(60, 18), "test": _sentences(83, 24)}
+
+
+def _vector(word: str) -> np.ndarray:
+    """Names of one kind lie close to each other, all else anywhere."""
+    kinds = (GIVEN, FAMILY, PLACES, FIRMS)
+    rng = np.random.default_rng(list(word.encode()))
+    vector = rng.normal(0, 0.3, 12)
+    for kind, names in enumerate(kinds):
+        vector[kind] += 2.0 * (word in {name.lower() for name in names})
+    return vector
+
+
+@pytest.fixture(scope="session")
+def corpus() -> dict[str, list[tuple[list[str], list[str]]]]:
+    """The sentences of each part: (tokens, tags)."""
+    return {
+        part: [([word for word, _ in row], [tag for _, tag in row]) for row in rows]
+        for part, rows in PARTS.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory) -> Path:
+    """The corpus in the format of CoNLL-2003."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for part, rows in PARTS.items():
+        sentences = ["".join(f"{word} NN {tag}\n" for word, tag in row) for row in rows]
+        text = "-DOCSTART- -X- O\n\n" + "\n".join(sentences)
+        (folder / f"{part}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vector_file(tmp_path_factory) -> Path:
+    """Word vectors of its words, in the format of GloVe."""
+    words = sorted({word.lower() for rows in PARTS.values() for row in rows for word, _ in row})
+    path = tmp_path_factory.mktemp("vectors") / "vectors.txt"
+    lines = [" ".join([word, *(f"{x:.4f}" for x in _vector(word))]) for word in words]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_settings(data_folder, vector_file) -> list[str]:
+    """What makes the installed ner_conll2003 a small model of the corpus."""
+    ner = {
+        "n_hidden_list": [16],
+        "char_emb_dim": 8,
+        "char_filters": 8,
+        "dropout_keep_prob": 0.9,
+        "optimizer": "adam",
+        "learning_rate": 0.03,
+        "moving_average": 0.5,
+    }
+    values = {
+        "dataset_reader.data_path": str(data_folder),
+        "chainer.pipe.glove.load_path": str(vector_file),
+        **{f"chainer.pipe.ner.{key}": value for key, value in ner.items()},
+        "train.epochs": 5,
+        "train.batch_size": 4,
+    }
+    return [f"{path}={json.dumps(value)}" for path, value in values.items()]
+
+
+@pytest.fixture(scope="session")
+def trained_folder(small_settings, tmp_path_factory) -> Path:
+    """The folder of the trained model."""
+    folder = tmp_path_factory.mktemp("models") / "small"
+    train_model("ner_conll2003", [*small_settings, f"chainer.pipe.ner.save_path={folder}"], 0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_config(small_settings, trained_folder, tmp_path_factory) -> Path:
+    """A configuration file of the trained model."""
+    settings = [*small_settings, f"chainer.pipe.ner.save_path={trained_folder}"]
+    config = configuration.override(configuration.load("ner_conll2003"), settings)
+    path = tmp_path_factory.mktemp("configs") / "small.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tagger(trained_folder):
+    """The trained model."""
+    from kerasner.tagger import Tagger
+
+    return Tagger.load(trained_folder)

@@ -233,5 +233,5 @@ def _config_errors(where: str) -> Iterator[None]:
     """Says which entry it is whose settings a component or a layer does not accept."""
     try:
         yield
-    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+    except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
         raise ConfigError(f"{where}: {error}") from error

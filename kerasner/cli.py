@@ -242,6 +242,8 @@ def _messages() -> Iterator[None]:
     log.propagate = False
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", UserWarning)  # deprecations concern programmers
             warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
             yield
     finally:

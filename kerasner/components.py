@@ -1,5 +1,6 @@
 """The components that a configuration may name, under DeepPavlov's class names."""
 
+import math
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -260,6 +261,18 @@ class Ner:
             "word_dropout": word_dropout,
             "constraints": constraints,
         }
+        for name, value, most in (
+            ("char_dropout", char_dropout, 1),
+            ("dropout_keep_prob", dropout_keep_prob, 1),
+            ("word_dropout", word_dropout, 1),
+            ("learning_rate", learning_rate, math.inf),
+            ("learning_rate_decay", learning_rate_decay, math.inf),
+            ("momentum", momentum, 1),
+            ("clip_norm", 0 if clip_norm is None else clip_norm, math.inf),
+            ("moving_average", moving_average, 1),
+        ):
+            if not isinstance(value, (int, float)) or not 0 <= value <= most:
+                raise ConfigError(f"ner: {name}: expected 0 to {most}, received {value!r}")
         if optimizer not in ("sgd", "adam"):
             raise ConfigError(f"ner: optimizer {optimizer!r}; expected 'sgd' or 'adam'")
         self.optimizer_name = optimizer
@@ -293,6 +306,7 @@ class Ner:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArchiveError(f"{path}: not a readable list of words: {error}") from error
+    return text.removesuffix("\n").split("\n") if text else []

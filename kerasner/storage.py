@@ -123,7 +123,8 @@ def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from kerasner.chunks import ChunkFinder
 from kerasner.layers import SentenceSplitter, Tokenizer, unpack
 from kerasner.network import NerNetwork
 
-TOKEN_BUDGET = 8192  # tokens a chunk, padding included
+TOKEN_BUDGET = 4096  # tokens a chunk, padding included
 _PARALLEL_CHUNKS = 2
 _BYTES = [bytes([code]) for code in range(256)]
 
@@ -68,7 +68,14 @@ class TaggingGraph(tf.Module):
         token_budget: int = TOKEN_BUDGET,
     ):
         super().__init__(name="kerasner")
-        self._network = network
+        # Of the network only the variables are tracked: as a Keras model it would leave functions of
+        # its own in the SavedModel.
+        self._token_features = network.token_features
+        self._tag_potentials = network.tag_potentials
+        self._weights = [
+            weight if isinstance(weight, tf.Variable) else weight.value
+            for weight in network.variables
+        ]
         self._encode = encode
         self._text_layers = list(text_layers)
         self._tokenizer = tokenizer
@@ -158,6 +165,9 @@ class TaggingGraph(tf.Module):
             "counts": tf.math.bincount(tf.cast(rows, tf.int32), minlength=tf.size(text)),
         }
 
+    # `_split` and `_tag` are functions of their own so that a SavedModel holds each of them once.
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def _split(self, text: tf.Tensor) -> _Sentences:
         tokenized = self._tokenizer(text)
         tokens = tokenized["tokens"]
@@ -171,10 +181,11 @@ class TaggingGraph(tf.Module):
             tokenized["text"],
         )
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)])
     def _tag(self, tokens: tf.Tensor, lengths: tf.Tensor) -> _Tagged:
         """Flat tokens [N] of sentences of the given lengths, int32 [R], none of them counted twice."""
         distinct, index = tf.unique(tokens)
-        features = self._network.token_features(self._encode(distinct), training=False)
+        features = self._token_features(self._encode(distinct), training=False)
         order = tf.argsort(lengths, stable=True)
         sorted_lengths = tf.gather(lengths, order)
         sorted_starts = tf.gather(tf.cumsum(lengths, exclusive=True), order)
@@ -217,7 +228,7 @@ class TaggingGraph(tf.Module):
 
     def _tag_rows(self, features: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor) -> _Tagged:
         """Features [R, L, D] -> what is known of each token, [R, L]."""
-        packed = self._network.tag_potentials(features, mask, training=False)
+        packed = self._tag_potentials(features, mask, training=False)
         emissions, _, transitions = unpack(packed)
         tags, _ = linear_chain.viterbi(emissions, lengths, transitions)
         messages = linear_chain.posterior(emissions, lengths, transitions)

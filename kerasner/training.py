@@ -204,7 +204,7 @@ def _save_path(config: Mapping[str, Any]) -> Path:
     for entry in config["chainer"].get("pipe", []):
         if isinstance(entry, Mapping) and entry.get("class_name") == "ner":
             if entry.get("save_path"):
-                return Path(entry["save_path"]).expanduser().absolute()
+                return Path(str(entry["save_path"])).expanduser().absolute()
             raise ConfigError("chainer.pipe (ner): save_path is needed, the folder of the model")
     raise ConfigError("chainer.pipe: expected one ner, found 0")
 
@@ -224,7 +224,17 @@ def _fitted(config: dict[str, Any], data: DataLearningIterator) -> Tagger:
         "x": tf.constant([token for sentence in sentences for token in sentence]),
         "y": tf.constant([tag for row in tags for tag in row]),
     }
-    return Tagger(Chainer(config["chainer"], data=flat), config)
+    return Tagger(Chainer(config["chainer"], data=flat), _portable(config))
+
+
+def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a saved model keeps of its configuration: no path of the machine that trained it."""
+    pipe = [
+        {key: value for key, value in entry.items() if key not in ("load_path", "save_path")}
+        for entry in config["chainer"]["pipe"]
+    ]
+    train = {k: v for k, v in config.get("train", {}).items() if k != "tensorboard_log_dir"}
+    return {"chainer": {**config["chainer"], "pipe": pipe}, "train": train}
 
 
 def _check_tensorboard(train: TrainSettings) -> None:

@@ -1,13 +1,17 @@
 """A small corpus that is learnt in seconds, and the model trained on it."""
 
+import io
 import json
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from kerasner import config as configuration
-from kerasner.training import train_model
+from kerasner import cli
+from kerasner.checkpoint import Progress
+from kerasner.tagger import Tagger
 
 GIVEN = "Abel Brisa Corvin Dalia Edric Fenna Gorm Hilda Ivo Jorun Kasimir Lioba".split()
 FAMILY = "Arnstad Belkov Cardew Dorset Elvik Falk Grenwald Hobart Ilves Jansky Korda Lund".split()
@@ -27,11 +31,12 @@ def _sentences(first: int, number: int) -> list[list[tuple[str, str]]]:
     """Templates filled with names, each time with others."""
     rows = []
     for index in range(first, first + number):
+        turn = index + index // len(TEMPLATES)
         names = {
-            "given": GIVEN[index % 12],
-            "family": FAMILY[index * 5 % 12],
-            "place": PLACES[index * 3 % 10],
-            "firm": FIRMS[index * 7 % 10],
+            "given": GIVEN[turn % 12],
+            "family": FAMILY[turn * 5 % 12],
+            "place": PLACES[turn * 3 % 10],
+            "firm": FIRMS[turn * 7 % 10],
         }
         row, previous = [], "O"
         for word in TEMPLATES[index % len(TEMPLATES)].split():
@@ -106,33 +111,49 @@ def small_settings(data_folder, vector_file) -> list[str]:
         "dataset_reader.data_path": str(data_folder),
         "chainer.pipe.glove.load_path": str(vector_file),
         **{f"chainer.pipe.ner.{key}": value for key, value in ner.items()},
-        "train.epochs": 5,
+        "train.epochs": 6,
         "train.batch_size": 4,
     }
     return [f"{path}={json.dumps(value)}" for path, value in values.items()]
 
 
+class Trained(NamedTuple):
+    """A training run of the command line."""
+
+    folder: Path
+    settings: list[str]
+    code: int
+    stdout: str
+    stderr: str
+    scores: list[float]
+
+
 @pytest.fixture(scope="session")
-def trained_folder(small_settings, tmp_path_factory) -> Path:
-    """The folder of the trained model."""
+def trained(small_settings, tmp_path_factory) -> Trained:
+    """`kerasner train`, with the validation score of each epoch."""
     folder = tmp_path_factory.mktemp("models") / "small"
-    train_model("ner_conll2003", [*small_settings, f"chainer.pipe.ner.save_path={folder}"], 0)
-    return folder
+    settings = [*small_settings, f"chainer.pipe.ner.save_path={json.dumps(str(folder))}"]
+    options = [option for setting in settings for option in ("--set", setting)]
+    scores, out, err = [], io.StringIO(), io.StringIO()
+
+    def on_epoch_end(self, epoch, logs):
+        original(self, epoch, logs)
+        scores.append(logs["val_f1"])
+
+    original = Progress.on_epoch_end
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(Progress, "on_epoch_end", on_epoch_end)
+        code = cli.main(["train", "ner_conll2003", *options])
+    return Trained(folder, settings, code, out.getvalue(), err.getvalue(), scores)
 
 
 @pytest.fixture(scope="session")
-def small_config(small_settings, trained_folder, tmp_path_factory) -> Path:
-    """A configuration file of the trained model."""
-    settings = [*small_settings, f"chainer.pipe.ner.save_path={trained_folder}"]
-    config = configuration.override(configuration.load("ner_conll2003"), settings)
-    path = tmp_path_factory.mktemp("configs") / "small.json"
-    path.write_text(json.dumps(config), encoding="utf-8")
-    return path
+def trained_folder(trained) -> Path:
+    """The folder of the trained model."""
+    return trained.folder
 
 
 @pytest.fixture(scope="session")
-def tagger(trained_folder):
+def tagger(trained_folder) -> Tagger:
     """The trained model."""
-    from kerasner.tagger import Tagger
-
     return Tagger.load(trained_folder)

@@ -97,7 +97,8 @@ def test_an_entity_ends_with_its_sentence():
 
 
 def test_tags_without_entities():
-    assert ChunkFinder(["O"])(tf.zeros([2, 3], tf.int32), tf.ones([2, 3], tf.bool)).numpy().tolist() == [0] * 6
+    codes = ChunkFinder(["O"])(tf.zeros([2, 3], tf.int32), tf.ones([2, 3], tf.bool))
+    assert codes.numpy().tolist() == [0] * 6
 
 
 def test_a_tag_outside_the_scheme_is_an_error():

@@ -13,20 +13,22 @@ TAG_IDS = st.integers(0, len(TAGS) - 1)
 PAIRS = st.lists(st.lists(st.tuples(TAG_IDS, TAG_IDS), max_size=6), max_size=5)
 
 METRIC = EntityF1(TAGS)
+IDS = tf.TensorSpec([None, None], tf.int32)
 
 
-@tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None, 6])])
+@tf.function(input_signature=[IDS, tf.TensorSpec([None, None, 6])])
 def update(gold, outputs):
     METRIC.update_state(gold, outputs)
 
 
-@tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None, 5])])
+@tf.function(input_signature=[IDS, tf.TensorSpec([None, None, 5])])
 def update_from_scores(gold, scores):
     METRIC.update_state(gold, scores)
 
 
-def crf_output(predicted, mask, n_tags=len(TAGS)):
+def crf_output(predicted, mask):
     """Packed potentials whose best path is `predicted`: no transitions, clear emissions."""
+    n_tags = len(TAGS)
     steps = np.concatenate([np.eye(n_tags)[predicted] * 5.0, mask[..., None]], -1)
     return np.pad(steps, [[0, 0], [n_tags, 0], [0, 0]]).astype("float32")
 

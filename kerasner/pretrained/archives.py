@@ -1,5 +1,6 @@
 """Archives of trained models: packing, checking, unpacking."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -64,7 +65,8 @@ def pack(files: list[Path], archive: Path) -> str:
                 target.writestr(entry, file.read_bytes())
         os.replace(beside, archive)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
     return sha256(archive)
 
 

@@ -1,0 +1,478 @@
+"""The command line: what it prints where, and one line for each kind of wrong input."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from kerasner import cli, configs
+from kerasner.pretrained import archives
+
+LINES = ["Abel Falk lives in Avalund .", "", "Nobody knows why .", "Gorm left Axonix ."]
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs a command in this process: exit code, stdout and stderr."""
+
+    def run(*argv, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = cli.main([str(word) for word in argv])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def loaded(monkeypatch, tagger):
+    """Spares the loading of the model, which other tests do."""
+    monkeypatch.setattr(cli, "_tagger", lambda name: tagger)
+
+
+def python(*argv, **environment):
+    """Runs a command in a process of its own, without the settings of this one for logging."""
+    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, *map(str, argv)],
+        env={**env, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_does_not_wait_for_tensorflow(option):
+    result = python("-X", "importtime", "-m", "kerasner", option)
+    assert result.returncode == 0
+    assert "kerasner" in result.stdout
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
+    assert "kerasner.cli" in imported
+    assert not imported & {"tensorflow", "keras", "numpy"}
+
+
+def test_a_wrong_name_does_not_wait_for_tensorflow():
+    result = python("-X", "importtime", "-m", "kerasner", "predict", "ner_conl2003")
+    assert result.returncode == 2
+    *imports, message = result.stderr.splitlines()
+    assert message.startswith("kerasner: error: ")
+    assert "tensorflow" not in "".join(imports)
+
+
+def test_tensorflow_keeps_quiet(tmp_path):
+    """One line on stderr, though TensorFlow was imported."""
+    (tmp_path / "config.json").write_text('{"format": 1, "config": {"chainer": {}}}')
+    result = python("-m", "kerasner", "predict", tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "kerasner: error: chainer.in: expected a name or a list of names, received None"
+    ]
+
+
+def test_train(trained, corpus):
+    assert trained.code == 0
+    parts = [json.loads(line) for line in trained.stdout.splitlines()]
+    assert [list(part) for part in parts] == [["valid"], ["test"]]
+    valid, test = parts[0]["valid"], parts[1]["test"]
+    assert valid["f1"] == round(100 * max(trained.scores), 2)
+    assert test["gold"] == sum(tag[0] == "B" for _, tags in corpus["test"] for tag in tags)
+    assert test["tokens"] == sum(len(tokens) for tokens, _ in corpus["test"])
+    assert set(test["types"]) == {"LOC", "ORG", "PER"}
+    for score in (valid, test, *test["types"].values()):
+        for name, count in (("precision", "predicted"), ("recall", "gold")):
+            assert score[name] == round(100 * score["correct"] / score[count], 2)
+        assert score["f1"] == round(200 * score["correct"] / (score["gold"] + score["predicted"]), 2)
+    assert sum(score["gold"] for score in test["types"].values()) == test["gold"]
+    assert "val_f1" in trained.stderr  # the progress of Keras
+    assert "Epoch 1/6" in trained.stderr
+    assert f"saved the model of validation F1 {valid['f1']:.2f} to {trained.folder}" in trained.stderr
+
+
+def test_evaluate_prints_what_training_did(run, trained):
+    options = [option for setting in trained.settings for option in ("--set", setting)]
+    code, out, err = run("evaluate", "ner_conll2003", *options)
+    assert code == 0
+    assert out == trained.stdout
+    f1 = json.loads(out.splitlines()[1])["test"]["f1"]
+    assert re.search(rf"(?s)valid: processed \d+ tokens.*test: processed .*FB1:  {f1:.2f}", err)
+
+
+def test_predict(run, loaded, tagger):
+    code, out, err = run("predict", "small", stdin="\n".join(LINES).encode() + b"\n")
+    assert (code, err) == (0, "")
+    tokens, tags = tagger(LINES)
+    assert [json.loads(line) for line in out.splitlines()] == [
+        [list(row) for row in sample] for sample in zip(tokens, tags, strict=True)
+    ]
+    assert out.splitlines()[0] == json.dumps(
+        [LINES[0].split(), ["B-PER", "I-PER", "O", "O", "B-LOC", "O"]]
+    )
+    assert out.splitlines()[1] == "[[], []]"
+
+
+@pytest.mark.parametrize("batch", ["1", "3"])
+def test_predict_from_a_file_in_batches(run, loaded, tmp_path, batch):
+    path = tmp_path / "texts"
+    path.write_text("\n".join(LINES))  # no line feed at the end
+    expected = run("predict", "small", stdin="\n".join(LINES).encode())
+    assert run("predict", "small", "-f", path, "-b", batch) == expected
+    assert len(expected[1].splitlines()) == 4
+
+
+def test_predict_entities(run, loaded):
+    line = "  \U0001f600 Abel Falk lives in Avalund ."
+    code, out, err = run("predict", "small", "--entities", stdin=f"{line}\r\n\n".encode())
+    assert (code, err) == (0, "")
+    first, second = map(json.loads, out.splitlines())
+    assert [(e["text"], e["label"]) for e in first] == [("Abel Falk", "PER"), ("Avalund", "LOC")]
+    for entity in first:
+        assert list(entity) == ["text", "label", "start", "end", "score"]
+        assert line[entity["start"] : entity["end"]] == entity["text"]
+        assert 0 < entity["score"] <= 1
+    assert second == []
+
+
+def test_only_line_feeds_end_a_sample(run, loaded):
+    text = "a\u2028b\x0bc\rd\x85e\x00f\xff".encode("latin-1", "replace") + b"\n\xff\xfe\n"
+    code, out, _ = run("predict", "small", stdin=text)
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert json.loads(out.splitlines()[1])[0] == ["\ufffd\ufffd"] or "\ufffd" in out
+
+
+def test_nothing_to_predict(run, loaded):
+    assert run("predict", "small") == (0, "", "")
+
+
+def test_other_letters_are_written_as_they_are(run, loaded):
+    _, out, _ = run("predict", "small", stdin="Göttingen Москва".encode())
+    assert json.loads(out)[0] == ["Göttingen", "Москва"]
+    assert "Göttingen" in out
+
+
+def test_interact(run, loaded):
+    texts = "Abel Falk lives in Avalund .\n\nNobody knows why .\n q \nnever read\n"
+    code, out, err = run("interact", "small", stdin=texts.encode())
+    assert (code, err) == (0, "")
+    answers = out.split("x::")
+    assert re.fullmatch(
+        r">> Abel Falk  PER  [01]\.\d{3}\n   Avalund  LOC  [01]\.\d{3}\n", answers[1]
+    )
+    assert answers[0] == ""
+    assert answers[2:] == [">> no entities\n", ">> no entities\n", ""]
+
+
+@pytest.mark.parametrize("word", ["exit", "stop", "quit", "q"])
+def test_words_that_leave(run, loaded, word):
+    assert run("interact", "small", stdin=f"{word}\nHilda\n".encode()) == (0, "x::", "")
+
+
+def test_the_end_of_the_input_leaves(run, loaded):
+    assert run("interact", "small") == (0, "x::\n", "")
+
+
+def test_export(run, monkeypatch, tmp_path):
+    class Exported:
+        def export(self, folder, version):
+            return f"{folder}/{version}"
+
+    monkeypatch.setattr(cli, "_tagger", lambda name: Exported())
+    assert run("export", "small", tmp_path, "--version", 3) == (0, f"{tmp_path}/3\n", "")
+    assert run("export", "small", tmp_path) == (0, f"{tmp_path}/None\n", "")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The ways in which a model is loaded, by name."""
+    calls = []
+    monkeypatch.setattr(
+        "kerasner.tagger.Tagger.load", lambda folder: calls.append(("load", str(folder)))
+    )
+    monkeypatch.setattr(cli, "pretrained", lambda name: calls.append(("pretrained", name)))
+    return calls
+
+
+def test_names_of_models(run, asked, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "pretrained_names", lambda: ["small", "shipped"])
+    monkeypatch.setenv("KERASNER_HOME", str(tmp_path))
+    monkeypatch.chdir(trained.folder.parent)
+    (tmp_path / "models" / "ner_conll2003").mkdir(parents=True)
+    config = json.loads(configs.ner.ner_conll2003.read_text())
+    config["metadata"]["variables"]["MODELS_PATH"] = str(tmp_path / "models")
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(config))
+    for name in ("small", "shipped", path, "ner_conll2003"):
+        assert run("predict", name) == (0, "", "")
+    trained_by_name = ("load", str(tmp_path / "models" / "ner_conll2003"))
+    assert asked == [
+        ("load", "small"),  # a folder goes before a model that comes along
+        ("pretrained", "shipped"),
+        trained_by_name,
+        trained_by_name,
+    ]
+
+
+def test_ctrl_c(run, monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_tagger", interrupted)
+    assert run("predict", "small") == (130, "", "")
+
+
+def test_a_reader_that_has_gone():
+    """Its code, and no traceback."""
+    script = (
+        "import sys; from kerasner import cli\n"
+        "class Tagger:\n"
+        "    def __call__(self, texts): return [[text] for text in texts], [['O'] for _ in texts]\n"
+        "cli._tagger = lambda name: Tagger()\n"
+        "sys.exit(cli.main(['predict', 'small', '-b', '1']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdin.write(b"a\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b'[["a"], ["O"]]\n'
+    process.stdout.close()
+    process.stdin.write(b"b\nc\n")
+    process.stdin.close()
+    assert process.wait(timeout=300) == 141
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert "Traceback" not in errors
+    assert "BrokenPipe" not in errors
+
+
+def test_warnings_are_lines_too(run, tmp_path, small_settings):
+    (tmp_path / "train.txt").write_text("Abel NN I-PER\n")
+    settings = [*small_settings, f"dataset_reader.data_path={json.dumps(str(tmp_path))}"]
+    code, out, err = run("train", "ner_conll2003", *(w for s in settings for w in ("--set", s)))
+    assert (code, out) == (2, "")
+    warning, error = err.splitlines()
+    assert warning.startswith(f"kerasner: warning: {tmp_path}/train.txt:1: tag 'I-PER'")
+    assert error.startswith("kerasner: error: ")
+
+
+# --- wrong input: exit code 2, one line on stderr, nothing written ---
+
+
+@pytest.fixture
+def fails(run, tmp_path, monkeypatch):
+    """Runs a command that must fail; returns its line."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("KERASNER_HOME", str(home))
+
+    def snapshot():
+        return {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+
+    def fails(*argv, **options):
+        before = snapshot()
+        code, out, err = run(*argv, **options)
+        assert (code, out) == (2, ""), err
+        assert err.startswith("kerasner: error: ")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        assert snapshot() == before
+        assert not home.exists()
+        return err
+
+    return fails
+
+
+@pytest.fixture
+def train(fails, small_settings, data_folder, tmp_path):
+    """Trains with a changed corpus or other settings, which must fail; returns the line."""
+
+    def train(*settings, **files):
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        for part in ("train", "valid", "test"):
+            content = files.get(part, (data_folder / f"{part}.txt").read_text())
+            if content is not None:
+                (folder / f"{part}.txt").write_text(content)
+        changes = [
+            *small_settings,
+            f"chainer.pipe.ner.save_path={json.dumps(str(tmp_path / 'out' / 'model'))}",
+            f"dataset_reader.data_path={json.dumps(str(folder))}",
+            *settings,
+        ]
+        return fails("train", "ner_conll2003", *(w for c in changes for w in ("--set", c)))
+
+    return train
+
+
+def test_a_missing_data_folder(train, tmp_path):
+    line = train(f"dataset_reader.data_path={tmp_path}/none")
+    assert f"data folder {tmp_path}/none does not exist" in line
+    assert "expected a folder with train.txt, valid.txt, test.txt" in line
+
+
+def test_an_empty_data_folder(train, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = train(f"dataset_reader.data_path={tmp_path}/empty")
+    assert f"data folder {tmp_path}/empty is empty: expected a folder with train.txt" in line
+
+
+def test_the_installed_configuration_without_its_data(fails, tmp_path):
+    line = fails("train", "ner_conll2003")
+    assert f"{tmp_path}/home/downloads/conll2003 does not exist" in line
+
+
+def test_a_line_with_one_column(train, tmp_path):
+    line = train(train="Abel NN B-PER\nFalk\n")
+    assert f"{tmp_path}/data/train.txt:2: expected token and tag" in line
+
+
+def test_a_tag_that_is_not_bio(train, tmp_path):
+    line = train(valid="\nAbel NN B-PER\nFalk NN E-PER\n")
+    assert f"{tmp_path}/data/valid.txt:3: tag 'E-PER' is not BIO: expected O, B-TYPE" in line
+
+
+def test_a_missing_valid_part(train):
+    assert "has no valid part; training needs train and valid" in train(valid=None)
+
+
+def test_an_empty_file(train, tmp_path):
+    assert f"{tmp_path}/data/valid.txt holds no sentence" in train(valid="\n\n")
+
+
+def test_missing_word_vectors(train):
+    assert "/none.txt: no such file, expected word vectors" in train(
+        "chainer.pipe.glove.load_path=/none.txt"
+    )
+
+
+def test_damaged_word_vectors(train, tmp_path):
+    (tmp_path / "vectors.txt").write_text("a 1 2\nb 1\n")
+    line = train(f"chainer.pipe.glove.load_path={tmp_path}/vectors.txt")
+    assert f"{tmp_path}/vectors.txt:2: expected a word and 2 numbers" in line
+
+
+@pytest.mark.parametrize("place", ["file", "file/model", "file/a/model"])
+def test_a_folder_that_cannot_be_written(train, tmp_path, place):
+    (tmp_path / "file").touch()
+    line = train(f"chainer.pipe.ner.save_path={tmp_path}/{place}")
+    assert str(tmp_path / "file") in line
+    assert "expected a folder to write to" in line or "expected a new or empty folder" in line
+
+
+def test_a_log_folder_that_cannot_be_written(train, tmp_path):
+    (tmp_path / "file").touch()
+    line = train(f"train.tensorboard_log_dir={tmp_path}/file/logs")
+    assert f"cannot write to {tmp_path}/file/logs" in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("chainer.pipe.ner.n_hiden_list=[3]", "did you mean 'n_hidden_list'?"),
+        ("trian.epochs=3", "did you mean 'train'?"),
+        ("train.epoch=3", "did you mean 'epochs'?"),
+        ("train.epochs=many", "train.epochs: expected 1 or more, received 'many'"),
+        ("dataset_reader.class_name=conll2033_reader", "did you mean 'conll2003_reader'?"),
+        ("chainer.pipe.ner.optimizer=sdg", "expected 'sgd' or 'adam'"),
+        ("train.epochs", "expected path.to.key=value, received 'train.epochs'"),
+    ],
+)
+def test_wrong_settings(train, setting, expected):
+    assert expected in train(setting)
+
+
+def test_a_configuration_that_is_not_json(fails, tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('{"chainer": {},}')
+    for verb in ("train", "evaluate", "predict"):
+        assert f"{path}, line 1, column 16: not JSON" in fails(verb, path)
+
+
+def test_a_configuration_with_a_wrong_group(fails, tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('{"chaner": {}}')
+    assert "unknown key 'chaner': did you mean 'chainer'?" in fails("train", path)
+
+
+def test_an_unknown_configuration(fails):
+    for verb in ("train", "evaluate"):
+        assert "did you mean 'ner_conll2003'?" in fails(verb, "ner_conl2003")
+
+
+@pytest.mark.parametrize("verb", ["predict", "interact", "export"])
+def test_an_unknown_model(fails, tmp_path, verb):
+    arguments = [tmp_path / "saved"] if verb == "export" else []
+    line = fails(verb, "ner_conl2003", *arguments)
+    assert "no model is called so: did you mean 'ner_conll2003'?" in line
+
+
+def test_a_folder_without_a_model(fails, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = fails("predict", tmp_path / "empty")
+    assert f"'{tmp_path}/empty': the folder holds no model" in line
+
+
+def test_a_model_that_is_not_trained_yet(fails, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "pretrained_names", lambda: [])
+    for verb in ("predict", "evaluate"):
+        line = fails(verb, "ner_conll2003")
+        assert f"{tmp_path}/home/models/ner_conll2003: no model here yet" in line
+
+
+def test_a_damaged_archive(fails, tmp_path, monkeypatch):
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    (folder / "small.zip").write_bytes(b"PK")
+    entry = {"archives": [{"file": "small.zip", "sha256": "0" * 64}]}
+    (folder / "registry.json").write_text(json.dumps({"small": entry}))
+    monkeypatch.setattr(archives, "_FOLDER", folder)
+    assert f"{folder}/small.zip is damaged: SHA-256" in fails("predict", "small")
+    (folder / "small.zip").unlink()
+    assert f"cannot read {folder}/small.zip: No such file" in fails("predict", "small")
+    assert "did you mean 'small'?" in fails("predict", "smal")
+
+
+def test_a_damaged_model(fails, trained_folder, tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in trained_folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes()[:-10])
+    assert f"{folder}/config.json: damaged" in fails("predict", folder)
+    (folder / "config.json").write_bytes((trained_folder / "config.json").read_bytes())
+    assert str(folder) in fails("predict", folder)
+
+
+def test_a_missing_input_file(fails, loaded):
+    assert "cannot read /none: No such file" in fails("predict", "small", "-f", "/none")
+
+
+def test_export_to_a_wrong_place(fails, loaded, tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path):
+        assert "is no SavedModel" in fails("export", "small", place)
+    assert "expected a number of 0 or more" in fails("export", "small", "x", "--version", "-1")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], "VERB"),
+        (["trian", "ner_conll2003"], "'trian'"),
+        (["train"], "CONFIG"),
+        (["predict", "small", "-b", "0"], "invalid positive number value: '0'"),
+        (["predict", "small", "-b", "x"], "invalid positive number value: 'x'"),
+        (["export", "small"], "DIR"),
+        (["export", "small", "x", "--version", "new"], "'new'"),
+        (["evaluate", "ner_conll2003", "--sets"], "--sets"),
+    ],
+)
+def test_wrong_arguments(fails, argv, expected):
+    line = fails(*argv)
+    assert expected in line
+    assert "--help" in line

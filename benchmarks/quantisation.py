@@ -1,6 +1,6 @@
 """What word vectors at 8 bits, and fewer of them, cost a trained model.
 
-    python benchmarks/quantisation.py MODEL_FOLDER --data CONLL2003 --vectors GLOVE.txt [--part valid]
+    python benchmarks/quantisation.py MODEL_FOLDER --data CONLL2003 --vectors GLOVE.txt
 
 The model is evaluated with the float vectors of the file, with its int8 vectors, and with the first
 200,000, 100,000, 50,000 of them, the others read as unknown. Nothing is trained again.

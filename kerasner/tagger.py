@@ -110,7 +110,7 @@ class Tagger:
         for row in batch:
             if isinstance(row, (str, bytes)) or not all(isinstance(t, str) and t for t in row):
                 raise TypeError(
-                    f"expected texts alone or lists of non-empty tokens alone, received {row!r:.200}"
+                    f"expected only texts or only lists of non-empty tokens, received {row!r:.200}"
                 )
         tokens = [list(row) for row in batch]
         tags = []
@@ -166,9 +166,7 @@ class Tagger:
             content = {"format": storage.FORMAT, "config": self._config}
             storage.write_json(beside / storage.CONFIG_FILE, content)
             self.chainer.save(beside)
-            storage.save_weights(
-                beside / storage.WEIGHTS_FILE, storage.layer_weights(self.model)
-            )
+            storage.save_weights(beside / storage.WEIGHTS_FILE, storage.layer_weights(self.model))
 
 
 def _rows(values: np.ndarray, lengths: np.ndarray) -> list[list]:

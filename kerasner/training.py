@@ -212,7 +212,9 @@ def _save_path(config: Mapping[str, Any]) -> Path:
 def _load(config: Mapping[str, Any]) -> Tagger:
     folder = _save_path(config)
     if not folder.exists():
-        raise ArchiveError(f"{folder}: no model here yet; expected a trained one, see kerasner train")
+        raise ArchiveError(
+            f"{folder}: no model here yet; expected a trained one, see kerasner train"
+        )
     return Tagger.load(folder)
 
 

@@ -119,7 +119,11 @@ TOKENIZER, LOWER, TAGS, CHARS, GLOVE, NER, REF = 0, 1, 3, 5, 6, 8, 9
         (["pipe", CHARS, "fit_on"], ["y_ind"], r"pipe\[5\]: "),
         (["pipe", GLOVE, "max_words"], 0, r"pipe\[6\]: max_words must be at least 1"),
         (["pipe", GLOVE, "load_path"], "#tag_vocab._folder", "has no attribute '_folder'"),
-        (["pipe", GLOVE, "load_path"], "#tag_vocb.len", "unknown id 'tag_vocb': did you mean 'tag_vocab'"),
+        (
+            ["pipe", GLOVE, "load_path"],
+            "#tag_vocb.len",
+            "unknown id 'tag_vocb': did you mean 'tag_vocab'",
+        ),
         (["pipe", NER, "n_hidden_list"], [], r"pipe\[8\]: .*empty n_hidden_list"),
         (["pipe", NER, "in"], ["x_char_ind"], r"pipe\[8\].in: expected an output of a component"),
         (["pipe", NER, "in"], ["x_emb", "x"], r"pipe\[8\]: "),

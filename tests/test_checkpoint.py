@@ -47,9 +47,7 @@ def fill(model, value):
 
 
 def values(model) -> set[float]:
-    return {
-        float(x) for w in storage.layer_weights(model).values() for x in np.asarray(w).ravel()
-    }
+    return {float(x) for w in storage.layer_weights(model).values() for x in np.asarray(w).ravel()}
 
 
 def test_a_run_is_its_configuration_and_its_data_but_not_its_length():

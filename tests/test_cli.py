@@ -85,11 +85,15 @@ def test_train(trained, corpus):
     for score in (valid, test, *test["types"].values()):
         for name, count in (("precision", "predicted"), ("recall", "gold")):
             assert score[name] == round(100 * score["correct"] / score[count], 2)
-        assert score["f1"] == round(200 * score["correct"] / (score["gold"] + score["predicted"]), 2)
+        assert score["f1"] == round(
+            200 * score["correct"] / (score["gold"] + score["predicted"]), 2
+        )
     assert sum(score["gold"] for score in test["types"].values()) == test["gold"]
     assert "val_f1" in trained.stderr  # the progress of Keras
     assert "Epoch 1/6" in trained.stderr
-    assert f"saved the model of validation F1 {valid['f1']:.2f} to {trained.folder}" in trained.stderr
+    assert (
+        f"saved the model of validation F1 {valid['f1']:.2f} to {trained.folder}" in trained.stderr
+    )
 
 
 def test_evaluate_prints_what_training_did(run, trained):
@@ -431,7 +435,7 @@ def test_a_damaged_archive(fails, tmp_path, monkeypatch):
     (folder / "small.zip").write_bytes(b"PK")
     entry = {"archives": [{"file": "small.zip", "sha256": "0" * 64}]}
     (folder / "registry.json").write_text(json.dumps({"small": entry}))
-    monkeypatch.setattr(archives, "_FOLDER", folder)
+    monkeypatch.setattr(archives, "FOLDER", folder)
     assert f"{folder}/small.zip is damaged: SHA-256" in fails("predict", "small")
     (folder / "small.zip").unlink()
     assert f"cannot read {folder}/small.zip: No such file" in fails("predict", "small")

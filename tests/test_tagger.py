@@ -54,7 +54,15 @@ def test_more_texts_than_one_call_of_the_graph_takes(tagger):
 
 @pytest.mark.parametrize(
     "batch",
-    ["Abel Falk", ["Abel", ["Falk"]], [["Falk"], "Abel"], [["Abel", ""]], [["Abel", 1]], [None], [b"A"]],
+    [
+        "Abel Falk",
+        ["Abel", ["Falk"]],
+        [["Falk"], "Abel"],
+        [["Abel", ""]],
+        [["Abel", 1]],
+        [None],
+        [b"A"],
+    ],
 )
 def test_what_is_no_batch_is_refused(tagger, batch):
     with pytest.raises(TypeError):

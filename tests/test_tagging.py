@@ -19,7 +19,7 @@ BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 BIOES = ["O", "B-PER", "I-PER", "E-PER", "S-PER"]
 WORDS = ["a", "b", "c", "d", "e", "."]
 
-check = settings(deadline=None, derandomize=True, max_examples=30)
+check = settings(deadline=None, derandomize=True, max_examples=20)
 
 
 @functools.cache
@@ -33,8 +33,8 @@ def network(tags: tuple[str, ...] = tuple(BIO), scheme="bio", constraints="decod
     random = np.random.default_rng(11)
     for weight in result.trainable_weights:
         weight.assign(random.normal(size=weight.shape))
-    for weight in result.crf.trainable_weights:
-        weight.assign(random.normal(size=weight.shape, scale=2.0))
+    result.crf.transitions.assign(random.normal(size=[len(tags), len(tags)], scale=1.5))
+    result.crf.kernel.assign(random.normal(size=result.crf.kernel.shape, scale=6.0))
     return result
 
 
@@ -65,9 +65,8 @@ class CheckedGraph(TaggingGraph):
 
 @functools.cache
 def graph(net: NerNetwork | None = None, **settings) -> TaggingGraph:
-    return CheckedGraph(
-        net or network(), encode, [lookup()], Tokenizer("whitespace"), SentenceSplitter(), **settings
-    )
+    split = Tokenizer("whitespace"), SentenceSplitter()
+    return CheckedGraph(net or network(), encode, [lookup()], *split, **settings)
 
 
 def sequences(net: NerNetwork, words: list[str]) -> dict[tuple[str, ...], float]:
@@ -75,7 +74,7 @@ def sequences(net: NerNetwork, words: list[str]) -> dict[tuple[str, ...], float]
     features = net.token_features(encode(tf.constant(words)), training=False)[None]
     states = net.recurrent_layers[0](features, training=False)[0].numpy().astype(np.float64)
     crf = {
-        name: np.array(getattr(net.crf, name), np.float64)
+        name: tf.convert_to_tensor(getattr(net.crf, name)).numpy().astype(np.float64)
         for name in ("kernel", "bias", "transitions", "left_boundary", "right_boundary")
     }
     emissions = states @ crf["kernel"] + crf["bias"]
@@ -114,10 +113,8 @@ def as_bio(tags: tuple[str, ...]) -> list[str]:
 def test_tags_and_scores_are_those_of_brute_force(tags, scheme, constraints):
     net = network(tuple(tags), scheme, constraints)
     tagging = graph(net)
-    sentences = [
-        list(words) for n in (1, 2, 3) for words in itertools.product(WORDS[:4], repeat=n)
-    ][::3]
-    sentences += [["a", "b", "d", "c"], ["c", "c", "c", "c", "c"], ["d", "a", "b", "a", "d"]]
+    sentences = [list(words) for words in ("a", "b", "ac", "dd", "cab", "bbd", "eda", "abdc")]
+    sentences += [list(words) for words in ("caed", "eecbd", "dabad")]
     width = max(map(len, sentences))
     padded = [words + [""] * (width - len(words)) for words in sentences]
     tagged = {k: v.numpy() for k, v in tagging.tokens(tf.constant(padded)).items()}
@@ -153,7 +150,7 @@ def test_tags_and_scores_are_those_of_brute_force(tags, scheme, constraints):
 @check
 @given(
     st.lists(st.lists(st.sampled_from([*WORDS, "", "?"]), max_size=12), max_size=9),
-    st.sampled_from([1, 7, 30]),
+    st.sampled_from([1, 7]),
 )
 def test_chunks_of_any_budget_give_the_same_answers(rows, budget):
     width = max(map(len, rows), default=0)

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from kerasner import storage, training
 from kerasner import config as configuration
+from kerasner import storage, training
 from kerasner.checkpoint import Progress
 from kerasner.errors import ConfigError, DataError
 from kerasner.training import TrainSettings, evaluate_model, train_model

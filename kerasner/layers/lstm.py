@@ -190,6 +190,7 @@ def _kernels(directions: int, width: int, gates: int, dtype: tf.DType):
         return tf.function(
             function,
             input_signature=signature,
+            autograph=False,
             experimental_attributes={
                 "api_implements": interface,
                 "api_preferred_device": device,

@@ -17,8 +17,8 @@ from kerasner.errors import ArchiveError, nearest
 if TYPE_CHECKING:
     from kerasner.tagger import Tagger
 
-_FOLDER = Path(__file__).parent / "archives"
-_REGISTRY = "registry.json"
+FOLDER = Path(__file__).parent / "archives"
+REGISTRY = "registry.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a file, on any system
 _MAX_UNPACKED = 2**30  # bytes; far above any model of this kind
 
@@ -49,7 +49,7 @@ def pretrained(name: str) -> "Tagger":
 
     with tempfile.TemporaryDirectory(prefix="kerasner-") as folder:
         for archive in registry[name]["archives"]:
-            unpack(_FOLDER / archive["file"], archive["sha256"], Path(folder))
+            unpack(FOLDER / archive["file"], archive["sha256"], Path(folder))
         return Tagger.load(folder)
 
 
@@ -108,4 +108,4 @@ def sha256(path: Path) -> str:
 
 
 def _registry() -> dict[str, Any]:
-    return json.loads((_FOLDER / _REGISTRY).read_text(encoding="utf-8"))
+    return json.loads((FOLDER / REGISTRY).read_text(encoding="utf-8"))

@@ -2,8 +2,8 @@
 
     python -m kerasner.pretrained.pack FOLDER NAME [--version 1]
 
-Writes two archives beside the registry: the model's own files, and its word vectors under a name made
-of their content, so that models with the same vectors share them.
+Writes two archives beside the registry: the model's own files, and its word vectors under a name
+made of their content, so that models with the same vectors share them.
 """
 
 import argparse

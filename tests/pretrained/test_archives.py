@@ -129,7 +129,7 @@ def registered(trained_folder, tmp_path, monkeypatch):
         for name, packed in (("model.zip", others), ("vectors.zip", vectors))
     ]
     (folder / "registry.json").write_text(json.dumps({"small": {"archives": entries}}))
-    monkeypatch.setattr(archives, "_FOLDER", folder)
+    monkeypatch.setattr(archives, "FOLDER", folder)
     return folder
 
 

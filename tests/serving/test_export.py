@@ -282,7 +282,8 @@ def measured_worker(exported, tmp_path_factory):
 PIECES = [
     *" ".join(SENTENCES).split(),
     " ", "  ", "\n\n", "\t", "\0", "\x1b[0m", "\x7f", "\u200b", "\ufeff", "\u2028", "\ufdd0",
-    "👩\u200d👩\u200d👧", "🇩🇪", "e\u0301", "\u0301", "שלום", "مرحبا", "\u202eabc", "東京。", "ß", "İ", "\U0010ffff",
+    "👩\u200d👩\u200d👧", "🇩🇪", "e\u0301", "\u0301", "שלום", "مرحبا", "\u202eabc", "東京。",
+    "ß", "İ", "\U0010ffff",
     "don't", "U.S.", "$5.40", "1996-08-22", "(", ")", "...", '"', "''", ". ", "! He", "x" * 300,
 ]  # fmt: skip
 BROKEN = [b"\xff", b"\x80", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x91", b"\xc0\xaf", b"\xf8\x88"]
@@ -295,13 +296,13 @@ texts = st.one_of(
     st.lists(piece, max_size=12).map(b" ".join), st.lists(piece, max_size=8).map(b"".join)
 )
 batches = st.lists(texts, max_size=5)
-TOKENS = [b"a", b"Riemann", b"in", "Göttingen".encode(), b"1826", b"\0", b" ", b"\xff", "👩\u200d".encode()]
+TOKENS = [b"a", b"Riemann", "Göttingen".encode(), b"1826", b"\0", b" ", b"\xff", "👩".encode()]
 rows = st.lists(st.one_of(st.sampled_from(TOKENS), piece.filter(len)), max_size=7)
 
 check = settings(
     deadline=None,
     derandomize=True,
-    max_examples=40,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

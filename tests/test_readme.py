@@ -1,0 +1,64 @@
+"""Every command of the README, as a user would run it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Installing is what CI does before any test.
+INSTALLATION = "pip install "
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    lines = [line.removeprefix("pip install . && ") for line in lines]
+    return [line for line in lines if line and not line.startswith(INSTALLATION)]
+
+
+@pytest.fixture(scope="module")
+def place(data_folder, vector_file, tmp_path_factory) -> Path:
+    """A folder with what the README's commands name; they run there in their order."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(data_folder, folder / "conll2003")
+    shutil.copy(vector_file, folder / "glove.6B.100d.txt")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    (folder / "texts.txt").write_text("Anna Berg lives in Paris.\n\nNobody came.\n")
+    return folder
+
+
+def run(command: str, place: Path) -> str:
+    scripts = str(Path(sys.executable).parent)
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; PATH={scripts}:$PATH; {command}"],
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_first_command_prints_what_is_shown(place):
+    shown, printed = json.loads(blocks("json")[0]), json.loads(run(commands()[0], place))
+    assert [{**e, "score": round(e["score"], 2)} for e in printed] == shown
+
+
+@pytest.mark.parametrize("command", commands()[1:])
+def test_command(command, place):
+    run(command, place)
+
+
+def test_python(place):
+    (place / "all.py").write_text("\n".join(blocks("python")))
+    assert "Bernhard Riemann PER 0 16" in run("python all.py", place)

@@ -10,7 +10,6 @@ import argparse
 import sys
 
 import _common
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,18 +18,6 @@ from kerasner.network import UNKNOWN_ID
 from kerasner.vectors import read_glove
 
 WORDS = (200_000, 100_000, 50_000)
-
-
-class FirstIds(keras.layers.Layer):
-    """An embedding that reads ids from a limit on as unknown."""
-
-    def __init__(self, embedding, limit):
-        super().__init__()
-        self.embedding = embedding
-        self.limit = limit
-
-    def call(self, ids):
-        return self.embedding(tf.where(ids < self.limit, ids, UNKNOWN_ID))
 
 
 def main() -> None:
@@ -43,15 +30,22 @@ def main() -> None:
 
     chainer = kerasner.Tagger.load(arguments.model).chainer
     samples = _common.sentences(arguments.data, arguments.part)
-    int8 = chainer.network.token_embedding
-    variants = {"float32, all words": _float_embedding(chainer, arguments.vectors)}
-    variants[f"int8, all {int8.frozen_rows:,} words"] = int8
-    for count in WORDS:
-        if count < int8.frozen_rows:
-            variants[f"int8, {count:,} words"] = FirstIds(int8, int8.trainable_rows + count)
+    layer = chainer.network.token_embedding
+    int8 = layer.call
+    table = tf.Variable(_float_table(chainer, arguments.vectors))
+
+    def first(count):
+        limit = layer.trainable_rows + count
+        return lambda ids: int8(tf.where(ids < limit, ids, UNKNOWN_ID))
+
+    lookups = {
+        "float32, all words": lambda ids: tf.gather(table, ids),
+        f"int8, all {layer.frozen_rows:,} words": int8,
+    }
+    lookups |= {f"int8, {n:,} words": first(n) for n in WORDS if n < layer.frozen_rows}
     scores = {}
-    for name, embedding in variants.items():
-        chainer.network.token_embedding = embedding
+    for name, lookup in lookups.items():
+        layer.call = lookup
         scores[name] = round(kerasner.Tagger(chainer, {}).evaluate(samples).total.f1, 3)
     _common.write(
         f"quantisation-{arguments.part}",
@@ -59,21 +53,16 @@ def main() -> None:
     )
 
 
-def _float_embedding(chainer, path: str) -> keras.layers.Embedding:
-    """The table of the model with the frozen words' vectors as they stand in the file."""
-    int8 = chainer.network.token_embedding
+def _float_table(chainer, path: str) -> np.ndarray:
+    """Vectors of all ids, those of the frozen words as they stand in the file."""
     glove = next(s.component for s in chainer._steps if hasattr(s.component, "own"))
     words, matrix = read_glove(path)
     row_of = {word: row for row, word in enumerate(words)}
     own = set(glove.own)
     frozen = [row_of[word] for word in glove.vectors.words if word not in own]
-    trained = np.array(tf.convert_to_tensor(int8.embeddings))
+    trained = np.array(tf.convert_to_tensor(glove.embedding.embeddings))
     trained[0] = 0.0
-    table = np.concatenate([trained, matrix[frozen]])
-    embedding = keras.layers.Embedding(*table.shape)
-    embedding.build(None)
-    embedding.set_weights([table])
-    return embedding
+    return np.concatenate([trained, matrix[frozen]])
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Progress(keras.callbacks.Callback):
     Args:
         folder: for the state.
         run: fingerprint of the run; a state of another run is not taken up.
-        validation: batches of (inputs, tags).
+        validation: batches of (inputs, tags); None: every epoch is better than those before.
         patience: stop after so many epochs without improvement; 0: never.
         moving_average: decay of the average; 0: the weights themselves.
     """
@@ -53,7 +53,7 @@ class Progress(keras.callbacks.Callback):
         self,
         folder: Path,
         run: str,
-        validation: tf.data.Dataset,
+        validation: tf.data.Dataset | None,
         patience: int,
         moving_average: float,
     ):
@@ -109,15 +109,18 @@ class Progress(keras.callbacks.Callback):
         averaged = current
         if self._decay:
             averaged = {name: average.numpy() for name, average in self._averages.items()}
-        self._assign(averaged)
-        score = self._evaluate()
-        self._assign(current)
+        if self._validation is None:
+            score = float(epoch)
+        else:
+            self._assign(averaged)
+            score = self._evaluate()
+            self._assign(current)
         if score > self.best:
             self.best, self._best_weights, self._impatience = score, averaged, 0
         else:
             self._impatience += 1
         self.epochs_done = epoch + 1
-        if logs is not None:
+        if logs is not None and self._validation is not None:
             logs["val_f1"] = score
         self._save(current, averaged)
         if self.finished:

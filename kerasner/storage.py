@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasner import arrays
 from kerasner.errors import ArchiveError, ConfigError
 
 FORMAT = 1
@@ -115,16 +116,10 @@ def _weighted_layers(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, s
 
 def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
     """Writes named variables or arrays; beside `path` first, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(beside, "wb") as file:
-            np.savez(file, **{name: np.asarray(value) for name, value in weights.items()})
-        os.replace(beside, path)
+        arrays.save(path, {name: np.asarray(value) for name, value in weights.items()})
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:

@@ -35,6 +35,8 @@ class TrainSettings:
         epochs: at most.
         batch_size: sentences a batch.
         validation_patience: stop after so many epochs without a better validation F1; 0: never.
+        train_on_valid: train on the parts train and valid together. Nothing is left to choose an
+            epoch by: training runs for all `epochs` and keeps the last.
         seed: of initial weights, order and dropout; None: another run each time.
         tensorboard_log_dir: folder for TensorBoard (needs the extra kerasner[tensorboard]).
     """
@@ -44,6 +46,7 @@ class TrainSettings:
         epochs: int = 100,
         batch_size: int = 10,
         validation_patience: int = 7,
+        train_on_valid: bool = False,
         seed: int | None = None,
         tensorboard_log_dir: str | None = None,
     ):
@@ -63,6 +66,7 @@ class TrainSettings:
         self.epochs = epochs
         self.batch_size = batch_size
         self.validation_patience = validation_patience
+        self.train_on_valid = train_on_valid
         self.seed = seed
         self.tensorboard_log_dir = tensorboard_log_dir
 
@@ -100,19 +104,22 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
     if train.seed is not None:
         keras.utils.set_random_seed(train.seed)
 
-    tagger = _fitted(resolved, data)
+    tagger = _fitted(resolved, data, train.train_on_valid)
     chainer = tagger.chainer
     parts = {
         part: pipeline.encoded(*data.instances(part), chainer.encode, chainer.tag_vocab)
         for part in ("train", "valid")
     }
-    batches = pipeline.training_batches(parts["train"], train.batch_size, train.seed)
+    learnt, validation = parts["train"], pipeline.evaluation_batches(parts["valid"])
+    if train.train_on_valid:
+        learnt, validation = learnt.concatenate(parts["valid"]), None
+    batches = pipeline.training_batches(learnt, train.batch_size, train.seed)
     steps = int(batches.cardinality())
     tagger.model.compile(chainer.ner.optimizer(steps), CRFLoss())
     progress = Progress(
         save_path.with_name(f"{save_path.name}.training"),
         fingerprint(resolved, [data.instances(part) for part in ("train", "valid")]),
-        pipeline.evaluation_batches(parts["valid"]),
+        validation,
         patience=train.validation_patience,
         moving_average=chainer.ner.moving_average,
     )
@@ -132,7 +139,7 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
     progress.restore_best()
     tagger.save(save_path)
     progress.clear()
-    _LOG.info("saved the model of validation F1 %.2f to %s", 100 * progress.best, save_path)
+    _LOG.info("saved the model to %s", save_path)
     return tagger
 
 
@@ -218,10 +225,15 @@ def _load(config: Mapping[str, Any]) -> Tagger:
     return Tagger.load(folder)
 
 
-def _fitted(config: dict[str, Any], data: DataLearningIterator) -> Tagger:
+def _fitted(
+    config: dict[str, Any], data: DataLearningIterator, on_valid: bool = False
+) -> Tagger:
     sentences, tags = data.instances("train")
+    more_sentences, more_tags = data.instances("valid")
     # A tag that the validation part alone has needs an id as well.
-    tags = tags + data.instances("valid")[1]
+    tags = tags + more_tags
+    if on_valid:
+        sentences = sentences + more_sentences
     flat = {
         "x": tf.constant([token for sentence in sentences for token in sentence]),
         "y": tf.constant([tag for row in tags for tag in row]),

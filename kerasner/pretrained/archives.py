@@ -58,7 +58,7 @@ def pack(files: list[Path], archive: Path) -> str:
     beside = archive.with_name(f".{archive.name}.{os.getpid()}.part")
     try:
         with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
-            for file in sorted(files):
+            for file in sorted(files, key=lambda file: file.name):
                 # A fixed date: the archive depends on nothing but the content.
                 entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED

@@ -2,30 +2,33 @@
 
     python -m kerasner.pretrained.pack FOLDER NAME [--version 1]
 
-Writes two archives beside the registry: the model's own files, and its word vectors under a name
-made of their content, so that models with the same vectors share them.
+Writes two archives beside the registry: the model's own files, its weights as float16, and its word
+vectors under a name made of their content, so that models with the same vectors share them.
 """
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from kerasner import storage
 from kerasner.pretrained import archives
-
-# Word vectors are the compressed arrays beside the weights.
-_VECTORS = "*.npz"
 
 
 def pack_model(folder: Path, name: str, version: int = 1) -> None:
     """Packs the model that training wrote to `folder` and registers it as `name`."""
     storage.read_config(folder)
-    vectors = [file for file in folder.glob(_VECTORS) if file.name != storage.WEIGHTS_FILE]
-    own = [file for file in folder.iterdir() if file not in vectors]
-    entries = [_packed(own, f"{name}-{version}.zip")]
+    weights = storage.load_weights(folder / storage.WEIGHTS_FILE)
+    vectors = [file for file in folder.glob("*.npz") if file.name != storage.WEIGHTS_FILE]
+    with tempfile.TemporaryDirectory(prefix="kerasner-") as scratch:
+        halved = Path(scratch) / storage.WEIGHTS_FILE
+        storage.save_weights(halved, {k: v.astype(np.float16) for k, v in weights.items()})
+        own = [file for file in folder.iterdir() if file.suffix != ".npz"]
+        entries = [_packed([*own, halved], f"{name}-{version}.zip")]
     for file in vectors:
-        digest = archives.sha256(file)
-        entries.append(_packed([file], f"vectors-{digest[:12]}.zip"))
+        entries.append(_packed([file], f"vectors-{archives.sha256(file)[:12]}.zip"))
     path = archives.FOLDER / archives.REGISTRY
     registry = json.loads(path.read_text(encoding="utf-8"))
     registry[name] = {"version": version, "archives": entries}

@@ -14,7 +14,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasner import arrays
 from kerasner.errors import ArchiveError, ConfigError
 
 FORMAT = 1
@@ -116,10 +115,16 @@ def _weighted_layers(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, s
 
 def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
     """Writes named variables or arrays; beside `path` first, then renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        arrays.save(path, {name: np.asarray(value) for name, value in weights.items()})
+        with open(beside, "wb") as file:
+            np.savez(file, **{name: np.asarray(value) for name, value in weights.items()})
+        os.replace(beside, path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:

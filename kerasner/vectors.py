@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasner import arrays
 from kerasner.errors import ArchiveError, DataError
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -220,8 +219,13 @@ class QuantizedVectors:
         if broken is not None:
             raise DataError(f"Expected words without line breaks. Received: {broken!r}")
         blob = np.frombuffer("\n".join(self.words).encode("utf-8"), np.uint8)
-        parts = {"words": blob, "codes": self.codes, "scales": self.scales}
-        arrays.save(path, parts, compress=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with open(beside, "wb") as file:
+                np.savez_compressed(file, words=blob, codes=self.codes, scales=self.scales)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> QuantizedVectors:

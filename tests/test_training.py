@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,3 +216,29 @@ def test_a_part_without_sentences(small_settings, data_folder, tmp_path):
     with pytest.raises(DataError, match="has no valid part"):
         train_model("ner_conll2003", settings)
     assert names(tmp_path) == ["data"]
+
+
+def test_training_on_train_and_valid_together(small_settings, data_folder, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(data_folder, data)
+    with open(data / "valid.txt", "a", encoding="utf-8") as file:
+        file.write("\nZyxo NN B-PER\nleft NN O\n\nZyxo NN B-PER\nslept NN O\n")
+    epochs, original = [], Progress.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs):
+        original(self, epoch, logs)
+        epochs.append(dict(logs))
+
+    monkeypatch.setattr(Progress, "on_epoch_end", on_epoch_end)
+    changes = {
+        "dataset_reader.data_path": str(data),
+        "chainer.pipe.ner.save_path": str(tmp_path / "model"),
+        "train.train_on_valid": True,
+        "train.validation_patience": 1,
+        "train.epochs": 4,
+    }
+    settings = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
+    tagger = train_model("ner_conll2003", [*small_settings, *settings])
+    assert len(epochs) == 4 and all("val_f1" not in logs for logs in epochs)
+    assert "zyxo" in (tmp_path / "model" / "glove_emb.txt").read_text().split()
+    assert tagger([["Zyxo", "slept"]])[1] == [["B-PER", "O"]]

@@ -3,6 +3,7 @@
 import json
 import platform
 import random
+import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,8 +47,11 @@ def status(key: str) -> int:
 
 
 def write(name: str, result: dict) -> None:
-    """Prints a result and keeps it beside the benchmarks."""
+    """Prints a result and keeps it beside the benchmarks, with the command and the machine."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
+    # Of paths the last part tells enough.
+    command = ["python", *(Path(argument).name or argument for argument in sys.argv)]
+    about = {"command": " ".join(command), "machine": machine()}
+    text = json.dumps({**about, **result}, indent=2, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     print(text)

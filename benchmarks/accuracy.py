@@ -38,8 +38,6 @@ def main() -> None:
     _common.write(
         f"accuracy-{Path(arguments.model).name}-{arguments.part}",
         {
-            "command": " ".join(["python", *sys.argv]),
-            "machine": _common.machine(),
             "tensorflow": tf.__version__,
             "F1 from tokens": round(by_tokens.total.f1, 2),
             "F1 from tokens by type": {

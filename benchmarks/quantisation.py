@@ -7,7 +7,6 @@ The model is evaluated with the float vectors of the file, with its int8 vectors
 """
 
 import argparse
-import sys
 
 import _common
 import numpy as np
@@ -47,10 +46,7 @@ def main() -> None:
     for name, lookup in lookups.items():
         layer.call = lookup
         scores[name] = round(kerasner.Tagger(chainer, {}).evaluate(samples).total.f1, 3)
-    _common.write(
-        f"quantisation-{arguments.part}",
-        {"command": " ".join(["python", *sys.argv]), "F1": scores},
-    )
+    _common.write(f"quantisation-{arguments.part}", {"F1": scores})
 
 
 def _float_table(chainer, path: str) -> np.ndarray:

@@ -91,8 +91,6 @@ def main() -> None:
         return min(run[key] for run in times[name])
 
     result = {
-        "command": " ".join(["python", *sys.argv]),
-        "machine": _common.machine(),
         "tensorflow": about["version"],
         "words": words,
         "words per CPU second": {n: round(words / best(n, "cpu")) for n in runs},

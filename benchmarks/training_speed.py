@@ -8,7 +8,6 @@ is extrapolated from the batches measured. The peer's words are looked up in flo
 """
 
 import argparse
-import sys
 import time
 
 import _common
@@ -58,8 +57,6 @@ def main() -> None:
     measured = min(arguments.batches, per_epoch)
     seconds = {name: min(runs) * per_epoch / measured for name, runs in times.items()}
     result = {
-        "command": " ".join(["python", *sys.argv]),
-        "machine": _common.machine(),
         "tensorflow": tf.__version__,
         "seconds an epoch": {name: round(value, 1) for name, value in seconds.items()},
     }

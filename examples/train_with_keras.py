@@ -1,8 +1,6 @@
-"""Train a tagger with plain Keras: no configuration, the stock compile and fit.
+"""Train a tagger with plain Keras: python examples/train_with_keras.py CONLL2003 GLOVE.txt MODEL"""
 
-    python examples/train_with_keras.py CONLL2003_FOLDER GLOVE.txt
-"""
-
+import pathlib
 import sys
 
 import keras
@@ -12,36 +10,42 @@ from kerasner import NerNetwork, layers, losses, metrics
 from kerasner.data import pipeline, read_conll
 from kerasner.vectors import read_glove
 
-folder, glove = sys.argv[1:]
-train, valid = (read_conll(f"{folder}/{part}.txt") for part in ("train", "valid"))
-
-# Text to ids: Keras layers, fitted on tf.data.
+data, glove, model_file = sys.argv[1:]
+train, valid = (read_conll(f"{data}/{part}.txt") for part in ("train", "valid"))
 words, vectors = read_glove(glove, max_words=100_000)
-normalize, split = layers.Lowercase(), layers.CharSplitter()
-word_ids = keras.layers.TextVectorization(standardize=None, split=None, vocabulary=words)
+word_file = pathlib.Path(f"{model_file}.words")
+word_file.write_text("\n".join(words), encoding="utf-8")
+
+lower, split = layers.Lowercase(), layers.CharSplitter()
+word_ids = keras.layers.TextVectorization(standardize=None, split=None, vocabulary=str(word_file))
 char_ids = keras.layers.TextVectorization(standardize=None, split=None)
 char_ids.adapt(tf.data.Dataset.from_tensors(split([t for tokens, _ in train for t in tokens])))
-tags = sorted({tag for _, row in train for tag in row})
-tag_ids = keras.layers.StringLookup(vocabulary=tags, num_oov_indices=0)
+tag_ids = keras.layers.StringLookup(num_oov_indices=0)
+tag_ids.adapt(tf.data.Dataset.from_tensors([tag for _, tags in train for tag in tags]))
 
 
 def encode(tokens):
-    return {"words": word_ids(normalize(tokens)), "chars": char_ids(split(tokens))}
+    return {"words": word_ids(lower(tokens)), "chars": char_ids(split(tokens))}
 
 
-def dataset(samples):
-    return pipeline.encoded([t for t, _ in samples], [y for _, y in samples], encode, tag_ids)
+train, valid = (pipeline.encoded(*zip(*s, strict=True), encode, tag_ids) for s in (train, valid))
 
-
-# Ids to tags: an ordinary Keras model.
 embedding = layers.QuantizedEmbedding(vectors.shape[1], trainable_rows=2, frozen_rows=len(words))
 embedding.set_frozen(vectors)
 chars = layers.CharCNN(filters=50, vocabulary_size=char_ids.vocabulary_size())
+tags = tag_ids.get_vocabulary()
+batches = pipeline.training_batches(train, batch_size=16)
 model = NerNetwork(tags, embedding, chars, n_hidden_list=[100])
 model.compile(keras.optimizers.Adam(3e-3), losses.CRFLoss(), metrics=[metrics.EntityF1(tags)])
+model(next(iter(batches))[0])  # builds it
+best = {"monitor": "val_f1", "mode": "max"}
 model.fit(
-    pipeline.training_batches(dataset(train), batch_size=16),
-    validation_data=pipeline.evaluation_batches(dataset(valid)),
-    epochs=10,
-    callbacks=[keras.callbacks.EarlyStopping("val_f1", mode="max", patience=3)],
+    batches,
+    validation_data=pipeline.evaluation_batches(valid),
+    epochs=15,
+    callbacks=[
+        keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True, **best),
+        keras.callbacks.ModelCheckpoint(f"{model_file}.keras", save_best_only=True, **best),
+        keras.callbacks.BackupAndRestore(f"{model_file}.backup"),  # goes on after a kill
+    ],
 )

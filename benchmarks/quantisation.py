@@ -51,7 +51,7 @@ def main() -> None:
 
 def _float_table(chainer, path: str) -> np.ndarray:
     """Vectors of all ids, those of the frozen words as they stand in the file."""
-    glove = next(s.component for s in chainer._steps if hasattr(s.component, "own"))
+    glove = chainer.embedder
     words, matrix = read_glove(path)
     row_of = {word: row for row, word in enumerate(words)}
     own = set(glove.own)

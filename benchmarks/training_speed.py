@@ -34,7 +34,7 @@ def main() -> None:
     ]
     resolved = config.resolve(config.override(config.load("ner_conll2003"), settings))
     data = training.read_data("ner_conll2003", settings)
-    chainer = training._fitted(resolved, data).chainer
+    chainer = training.fit_pipeline(resolved, data).chainer
     sentences = pipeline.encoded(*data.instances("train"), chainer.encode, chainer.tag_vocab)
     batches = pipeline.training_batches(sentences, resolved["train"]["batch_size"], seed=0)
     per_epoch = int(batches.cardinality())

@@ -7,7 +7,9 @@ from kerasner._version import __version__
 
 # The command line alone imports TensorFlow later, where a verb needs it. Everywhere else everything
 # is imported at once: Keras can load a saved layer only after its class was imported.
-_PROGRAM = "".join(sys.orig_argv[-len(sys.argv) :][:1])
+_PROGRAM = sys.argv[0] if sys.argv else ""
+if _PROGRAM == "-m":  # Python looks for the module still
+    _PROGRAM = sys.orig_argv[-len(sys.argv)]
 
 if PurePath(_PROGRAM).stem != "kerasner":
     from kerasner._compat import check_backend

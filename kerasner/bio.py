@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kerasner.errors import DataError
+from kerasner.schemes import split_tag
 
 Tags = Sequence[str]
 
 
 @lru_cache(maxsize=4096)
 def _split(tag: str) -> tuple[str, str]:
-    """Prefix and type of a tag, both empty for `O`."""
-    if tag == "O":
-        return "", ""
-    prefix, _, label = tag.partition("-")
-    if prefix not in ("B", "I") or not label:
-        raise DataError(f"tag {tag!r} is not BIO: expected O, B-TYPE or I-TYPE, such as B-PER")
-    return prefix, label
+    """Prefix and type of a tag; the type of `O` is empty."""
+    try:
+        return split_tag(tag, "bio")
+    except ValueError:
+        raise DataError(
+            f"tag {tag!r} is not BIO: expected O, B-TYPE or I-TYPE, such as B-PER"
+        ) from None
 
 
 def validate_tag(tag: str) -> None:

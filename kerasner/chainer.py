@@ -95,16 +95,26 @@ class Chainer:
     @property
     def text_layers(self) -> list[keras.layers.Layer]:
         """The layers that `encode` uses."""
-        components = [step.component for step in self._steps if not step.targets]
+        components = [step.component for step in self._text_steps]
         layers = [getattr(component, "lookup", component) for component in components]
         return [layer for layer in layers if isinstance(layer, keras.layers.Layer)]
+
+    @property
+    def _text_steps(self) -> list[_Step]:
+        """What can be computed from the text alone."""
+        known, steps = {self._inputs[0]}, []
+        for step in self._steps:
+            trained_on = step.targets or isinstance(step.component, Ner)
+            if not trained_on and known.issuperset(step.inputs):
+                steps.append(step)
+                known.update(step.outputs)
+        return steps
 
     def encode(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """Tokens, strings [N] -> the network's inputs, a dict of tensors [N, ...]."""
         memory = {self._inputs[0]: tokens}
-        for step in self._steps:
-            if not step.targets and all(name in memory for name in step.inputs):
-                self._run(step, memory)
+        for step in self._text_steps:
+            self._run(step, memory)
         return {key: memory[name] for key, name in self._network_inputs.items()}
 
     def save(self, folder: Path) -> None:
@@ -152,6 +162,8 @@ class Chainer:
         for variable in fit_on:
             self._check_known(variable, f"{where}.fit_on", self._steps)
         outputs = _names(entry.get("out"), f"{where}.out")
+        if len(outputs) != 1:
+            raise ConfigError(f"{where}.out: expected one name, received {outputs!r:.200}")
         return _Step(where, name, component, inputs, targets, outputs, fit_on)
 
     def _resolve(self, value: Any, where: str) -> Any:
@@ -205,20 +217,21 @@ class Chainer:
     def _network(self, step: _Step) -> NerNetwork:
         producers = {out: s.component for s in self._steps for out in s.outputs}
         self._network_inputs: dict[str, str] = {}
-        embedding = n_chars = None
+        self.embedder: Glove | None = None  # the component of the word vectors
+        n_chars = None
         for name in step.inputs:
             component = producers.get(name)
             if isinstance(component, Glove):
-                embedding = component.embedding
+                self.embedder = component
                 self._network_inputs["words"] = name
             elif isinstance(component, SimpleVocab):
                 n_chars = component.len
                 self._network_inputs["chars"] = name
             else:
                 self._network_inputs[name] = name
-        if embedding is None:
+        if self.embedder is None:
             raise ConfigError(f"{step.where}.in: expected an output of a component of word vectors")
-        return self.ner.network(self.tag_vocab.items, embedding, n_chars)
+        return self.ner.network(self.tag_vocab.items, self.embedder.embedding, n_chars)
 
 
 def _names(value: Any, where: str) -> list[str]:

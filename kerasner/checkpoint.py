@@ -28,7 +28,8 @@ def fingerprint(config: Mapping[str, Any], data: Any) -> str:
         config: resolved.
         data: what is trained and measured on, as JSON knows it.
     """
-    train = {k: v for k, v in config.get("train", {}).items() if k in ("batch_size", "seed")}
+    kept = ("batch_size", "seed", "train_on_valid")
+    train = {k: v for k, v in config.get("train", {}).items() if k in kept}
     # The state numbers the variables of the optimizer as this version of Keras does.
     content = [keras.__version__, {**config, "train": train}, data]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -67,6 +68,7 @@ class Progress(keras.callbacks.Callback):
         self.best = -1.0
         self._impatience = 0
         self._batches = 0
+        self._since_average = 0  # batches
         self._best_weights: dict[str, np.ndarray] = {}
 
     @property
@@ -99,12 +101,12 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._batches += 1
-        if self._decay and self._batches % _AVERAGING_STEPS == 0:
-            # A short memory at first, so that the untrained weights are soon forgotten.
-            decay = min(self._decay, (1 + self._batches) / (10 + self._batches))
-            self._renew_averages(tf.constant(1 - decay**_AVERAGING_STEPS))
+        self._since_average += 1
+        if self._since_average == _AVERAGING_STEPS:
+            self._average()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._average()
         current = {name: np.asarray(weight) for name, weight in self._weights.items()}
         averaged = current
         if self._decay:
@@ -133,6 +135,14 @@ class Progress(keras.callbacks.Callback):
     def clear(self) -> None:
         """Removes the state."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _average(self) -> None:
+        """Takes the batches since the last time into the average."""
+        if self._decay and self._since_average:
+            # A short memory at first, so that the untrained weights are soon forgotten.
+            decay = min(self._decay, (1 + self._batches) / (10 + self._batches))
+            self._renew_averages(tf.constant(1 - decay**self._since_average))
+        self._since_average = 0
 
     def _evaluate(self) -> float:
         self._metric.reset_state()
@@ -170,7 +180,15 @@ class Progress(keras.callbacks.Callback):
             _LOG.warning("%s; training starts anew", error)
             return
         variables = list(self._optimizer.variables)
-        if str(state.get("run")) != self._run or f"optimizer:{len(variables) - 1}" not in state:
+        expected = {
+            f"{group}:{name}": tuple(weight.shape)
+            for group in ("current", "averaged", "best")
+            for name, weight in self._weights.items()
+        }
+        expected |= {f"optimizer:{i}": tuple(v.shape) for i, v in enumerate(variables)}
+        expected |= {"run": (), "counters": (3,), "score": ()}
+        shapes = {name: value.shape for name, value in state.items()}
+        if shapes != expected or str(state["run"]) != self._run:
             _LOG.warning("%s is of another configuration or other data; training starts anew", path)
             return
 

@@ -5,6 +5,7 @@ TensorFlow is imported only where a verb needs it: help and wrong names are answ
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
@@ -12,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from kerasner import config as configuration
@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 after wrong input (one line on stderr says what is wrong), 130 after
         Ctrl-C, 141 where the reader of the output has gone.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the locale
     try:
         options = _parser().parse_args(argv)
         with _messages():
@@ -59,12 +61,12 @@ def _train(options: argparse.Namespace) -> None:
     _import_tensorflow()
     from kerasner import training
 
+    data = training.read_data(options.config, options.set)
     # Keras writes its progress to stdout, which belongs to the results.
     with contextlib.redirect_stdout(sys.stderr):
-        tagger = training.train_model(
-            options.config, options.set, verbose=1 if sys.stderr.isatty() else 2
-        )
-    _report(training.evaluate(tagger, training.read_data(options.config, options.set)))
+        verbose = 1 if sys.stderr.isatty() else 2
+        tagger = training.train_model(options.config, options.set, verbose, data)
+    _report(training.evaluate(tagger, data))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -76,7 +78,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     with _input(options.file) as source:
-        tagger = _tagger(options.name)
+        tagger = _tagger(options)
         lines = _lines(source)
         while batch := list(islice(lines, options.batch_size)):
             if options.entities:
@@ -89,7 +91,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _interact(options: argparse.Namespace) -> None:
-    tagger = _tagger(options.name)
+    tagger = _tagger(options)
     print("x::", end="", flush=True)
     for line in _lines(sys.stdin.buffer):
         if line.strip() in _LEAVE:
@@ -101,7 +103,7 @@ def _interact(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    print(_tagger(options.name).export(options.folder, options.version))
+    print(_tagger(options).export(options.folder, options.version))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,14 +122,6 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "config", metavar="CONFIG", help="name of a configuration, or path of its .json file"
         )
-        verb.add_argument(
-            "--set",
-            metavar="path.to.key=value",
-            action="append",
-            default=[],
-            help="change a value of the configuration; may be repeated",
-        )
-
     predict = add("predict", _predict, "Tag lines of text; writes a line of JSON for each.")
     interact = add("interact", _interact, "Tag what is typed in; leave with exit, stop, quit or q.")
     export = add("export", _export, "Write a SavedModel that needs TensorFlow alone.")
@@ -138,6 +132,14 @@ def _parser() -> argparse.ArgumentParser:
             help="folder of a trained model, path of a configuration (.json), a model that comes "
             f"with kerasner ({', '.join(pretrained_names()) or 'none'}), or name of a "
             "configuration",
+        )
+    for verb in (train, evaluate, predict, interact, export):
+        verb.add_argument(
+            "--set",
+            metavar="path.to.key=value",
+            action="append",
+            default=[],
+            help="change a value of the configuration; may be repeated",
         )
     predict.add_argument(
         "-f", "--file", default="-", help="UTF-8 text, one sample a line; -, the default: stdin"
@@ -172,26 +174,31 @@ def _positive(text: str) -> int:
 _positive.__name__ = "positive number"  # what argparse calls it in its complaint
 
 
-def _tagger(name: str) -> "Tagger":
+def _tagger(options: argparse.Namespace) -> "Tagger":
     """The model of a folder, a configuration's path, or a name."""
-    folder = Path(name).expanduser()
-    if folder.is_dir() and (folder / "config.json").is_file():
+    name, folder = options.name, configuration.user_path(options.name)
+    # os.path, unlike Path, answers False where a folder may not be read or a name is too long.
+    is_model = os.path.isfile(folder / "config.json")
+    is_config = not is_model and (name.endswith(".json") or name in configuration.names())
+    if options.set and not is_config:
+        raise ConfigError(f"--set changes a configuration, which {name!r} is not")
+    if is_model:
         _import_tensorflow()
         from kerasner.tagger import Tagger
 
         return Tagger.load(folder)
+    if is_config:
+        configuration.load(name)  # what is wrong with it is said before TensorFlow is imported
+        _import_tensorflow()
+        from kerasner.training import build_model
+
+        return build_model(name, options.set)
     if name in pretrained_names():
         _import_tensorflow()
         return pretrained(name)
-    valid = [*pretrained_names(), *configuration.names()]
-    if not name.endswith(".json") and name not in valid:
-        what = "the folder holds no model" if folder.is_dir() else "no model is called so"
-        raise ConfigError(f"{name!r}: {what}: {nearest(name, dict.fromkeys(valid))}")
-    config = configuration.load(name)
-    _import_tensorflow()
-    from kerasner.training import build_model
-
-    return build_model(config)
+    valid = dict.fromkeys([*pretrained_names(), *configuration.names()])
+    what = "the folder holds no model" if os.path.isdir(folder) else "no model is called so"
+    raise ConfigError(f"{name!r}: {what}: {nearest(name, valid)}")
 
 
 def _import_tensorflow() -> None:

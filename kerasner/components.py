@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasner.config import check_number
 from kerasner.errors import ArchiveError, ConfigError
 from kerasner.layers import (
     Capitalization,
@@ -22,7 +23,7 @@ from kerasner.layers import (
 )
 from kerasner.network import UNKNOWN_ID, NerNetwork
 from kerasner.registry import register
-from kerasner.vectors import QuantizedVectors, quantize_rows, read_glove
+from kerasner.vectors import QuantizedVectors, read_glove
 
 register("str_lower")(Lowercase)
 register("sanitizer")(Sanitizer)
@@ -158,13 +159,14 @@ class Glove(_Fitted):
         known, matrix = read_glove(self.load_path, self.max_words)
         row_of = {word: row for row, word in enumerate(known)}
         counts = Counter(word.decode("utf-8", "replace") for word in words.numpy().ravel())
-        tuned = self.tuned_min_count or max(counts.values(), default=0) + 1
+        never = max(counts.values(), default=0) + 1
+        tuned = never if self.tuned_min_count is None else self.tuned_min_count
         own = [
             word
             for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
             if word and count >= (tuned if word in row_of else self.lacking_min_count)
         ]
-        self._set(own, QuantizedVectors(known, *quantize_rows(matrix)))
+        self._set(own, QuantizedVectors.from_float(known, matrix))
         limit = (3 / matrix.shape[1]) ** 0.5
         rows = np.random.default_rng(0).uniform(-limit, limit, (len(own) + 2, matrix.shape[1]))
         rows[UNKNOWN_ID] = matrix.mean(axis=0)
@@ -269,8 +271,7 @@ class Ner:
             ("clip_norm", 0 if clip_norm is None else clip_norm, math.inf),
             ("moving_average", moving_average, 1),
         ):
-            if not isinstance(value, (int, float)) or not 0 <= value <= most:
-                raise ConfigError(f"ner: {name}: expected 0 to {most}, received {value!r}")
+            check_number(f"ner: {name}", value, 0, most)
         if optimizer not in ("sgd", "adam"):
             raise ConfigError(f"ner: optimizer {optimizer!r}; expected 'sgd' or 'adam'")
         self.optimizer_name = optimizer

@@ -6,6 +6,7 @@ metadata beside them. The order of use is `load`, `override`, `resolve`; each re
 
 import importlib.util
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,25 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
         raise ConfigError(f"no home folder known for {path!r}; set KERASNER_HOME") from error
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """A path whose leading `~` is the home folder; ConfigError for the home of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"no home folder known for {os.fspath(path)!r}") from error
+
+
+def check_number(
+    where: str, value: Any, least: float, most: float = math.inf, whole: bool = False
+) -> None:
+    """Raise ConfigError for what is no number from `least` to `most`, or no whole one."""
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        bounds = f"{least} or more" if most == math.inf else f"{least} to {most}"
+        expected = f"{bounds}, a whole number" if whole else bounds
+        raise ConfigError(f"{where}: expected {expected}, received {value!r:.200}")
 
 
 def folder() -> Path:
@@ -362,7 +382,11 @@ def _check_new_key(
         if parents == ["train"] or (component and class_name not in registry.names()):
             return
         if component:
-            valid += [*registry.parameters(registry.get(class_name)), *COMPONENT_KEYS]
+            taker = registry.get(class_name)
+            if parents == ["dataset_reader"]:
+                taker = getattr(taker, "read", taker)  # which takes the settings of a reader
+            own = [name for name in registry.parameters(taker) if name != "self"]
+            valid += [*own, *COMPONENT_KEYS]
         valid += {"": GROUPS, "chainer": CHAINER_KEYS, "metadata": METADATA_KEYS}.get(
             ".".join(parents), ()
         )

@@ -117,24 +117,16 @@ def viterbi(
 
     inputs = _time_major(emissions)
     reached = _recur(inputs[0], inputs[1:], forward)
-    steps = tf.shape(reached)[0]
-    batch = tf.shape(emissions)[0]
-    reached_at = tf.TensorArray(tf.float32, steps).unstack(reached)
-    path = tf.TensorArray(tf.int32, steps, element_shape=[None])
 
     # Which tag led to which is worked out on the way back, for the best path alone.
-    def backward(step, tag, path):
-        scores = reached_at.read(step)
-        onward = scores + tf.gather(arrivals, tag)
-        scores = tf.where((step >= lengths - 1)[:, None], scores, onward)
-        tag = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        return step - 1, tag, path.write(step, tag)
+    def backward(tag, scores):
+        return tf.argmax(scores + tf.gather(arrivals, tag), axis=-1, output_type=tf.int32)
 
-    *_, path = tf.while_loop(
-        lambda step, *_: step >= 0, backward, (steps - 1, tf.zeros([batch], tf.int32), path)
-    )
+    scores = _reverse(reached, lengths)
+    last = tf.argmax(scores[0], axis=-1, output_type=tf.int32)
+    path = _reverse(_recur(last, scores[1:], backward), lengths)
     length = tf.shape(emissions)[1]
-    tags = tf.transpose(path.stack())[:, :length] * tf.sequence_mask(lengths, length, tf.int32)
+    tags = tf.transpose(path)[:, :length] * tf.sequence_mask(lengths, length, tf.int32)
     return tags, path_potential(emissions, lengths, transitions, tags)
 
 
@@ -153,10 +145,11 @@ def _recur(first: tf.Tensor, inputs: tf.Tensor, step: Callable) -> tf.Tensor:
     # At least one round: an empty TensorArray of unknown batch size cannot be stacked.
     rounds = tf.maximum((count + _UNROLLED_STEPS - 1) // _UNROLLED_STEPS, 1)
     missing = rounds * _UNROLLED_STEPS - count
-    padded = tf.concat([inputs, tf.ones(tf.concat([[missing], tf.shape(first)], 0))], 0)
-    groups = tf.reshape(padded, tf.concat([[rounds, _UNROLLED_STEPS], tf.shape(first)], 0))
+    row = tf.shape(inputs)[1:]
+    padded = tf.concat([inputs, tf.ones(tf.concat([[missing], row], 0))], 0)
+    groups = tf.reshape(padded, tf.concat([[rounds, _UNROLLED_STEPS], row], 0))
     group_at = tf.TensorArray(tf.float32, rounds).unstack(groups)
-    states = tf.TensorArray(tf.float32, rounds, element_shape=[_UNROLLED_STEPS, *first.shape])
+    states = tf.TensorArray(first.dtype, rounds, element_shape=[_UNROLLED_STEPS, *first.shape])
 
     def iterate(index, state, states):
         group = []
@@ -166,7 +159,7 @@ def _recur(first: tf.Tensor, inputs: tf.Tensor, step: Callable) -> tf.Tensor:
         return index + 1, state, states.write(index, tf.stack(group))
 
     *_, states = tf.while_loop(lambda index, *_: index < rounds, iterate, (0, first, states))
-    later = tf.reshape(states.stack(), tf.shape(padded))[:count]
+    later = tf.reshape(states.stack(), tf.concat([[-1], tf.shape(first)], 0))[:count]
     return tf.concat([first[None], later], 0)
 
 

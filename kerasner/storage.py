@@ -62,9 +62,15 @@ def check_writable(folder: Path) -> None:
 
 def check_replaceable(folder: Path) -> None:
     """Raises ConfigError where a model cannot be saved: it would replace what is no model."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists() and not (folder / CONFIG_FILE).is_file():
+    try:
+        if folder.is_dir() and not any(folder.iterdir()):
+            return
+        is_other = folder.exists() and not (folder / CONFIG_FILE).is_file()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot look into {folder}: {error.strerror}; expected a new or empty folder"
+        ) from error
+    if is_other:
         raise ConfigError(f"{folder} exists and is no model; expected a new or empty folder")
 
 
@@ -87,7 +93,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ArchiveError(f"{path}: damaged: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArchiveError(f"{path}: expected a model of format {FORMAT}")
-    if not isinstance(content.get("config"), dict) or "chainer" not in content["config"]:
+    config = content.get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("chainer"), dict):
         raise ArchiveError(f"{path}: damaged: holds no configuration")
     return content
 

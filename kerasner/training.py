@@ -13,11 +13,13 @@ from kerasner import bio, registry, storage
 from kerasner import config as configuration
 from kerasner.chainer import Chainer
 from kerasner.checkpoint import Progress, fingerprint
+from kerasner.config import check_number
 from kerasner.data import pipeline
 from kerasner.data.conll import Conll2003Reader
 from kerasner.data.iterator import DataLearningIterator
 from kerasner.errors import ArchiveError, ConfigError, DataError
 from kerasner.losses import CRFLoss
+from kerasner.pretrained import archives
 from kerasner.tagger import Tagger
 
 Config = Mapping[str, Any] | str | os.PathLike
@@ -55,10 +57,13 @@ class TrainSettings:
             ("batch_size", batch_size, 1),
             ("validation_patience", validation_patience, 0),
         ):
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"train.{name}: expected {least} or more, received {value!r}")
-        if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
-            raise ConfigError(f"train.seed: expected a number below 2**32, received {seed!r}")
+            check_number(f"train.{name}", value, least, whole=True)
+        if not isinstance(train_on_valid, bool):
+            raise ConfigError(
+                f"train.train_on_valid: expected true or false, received {train_on_valid!r}"
+            )
+        if seed is not None:
+            check_number("train.seed", seed, 0, 2**32 - 1, whole=True)
         if tensorboard_log_dir is not None and not isinstance(tensorboard_log_dir, str):
             raise ConfigError(
                 f"train.tensorboard_log_dir: expected a folder, received {tensorboard_log_dir!r}"
@@ -71,7 +76,12 @@ class TrainSettings:
         self.tensorboard_log_dir = tensorboard_log_dir
 
 
-def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) -> Tagger:
+def train_model(
+    config: Config,
+    settings: Iterable[str] = (),
+    verbose: int = 1,
+    data: DataLearningIterator | None = None,
+) -> Tagger:
     """Trains the model of a configuration, keeps the best epoch and saves it to its `save_path`.
 
     A run that was killed goes on from its last whole epoch when it is started again: weights,
@@ -81,6 +91,7 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
         config: a dict, the path of a JSON file, or the name of an installed configuration.
         settings: changes of the form "path.to.key=value".
         verbose: as of `keras.Model.fit`.
+        data: the data set, as `read_data` gives it; None: it is read.
 
     Returns:
         The trained tagger.
@@ -90,21 +101,20 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
 
     Example: `train_model("ner_conll2003", ["dataset_reader.data_path=conll2003"])`
     """
-    resolved = configuration.resolve(configuration.override(configuration.load(config), settings))
-    _check_groups(resolved)
+    resolved = _resolved(config, settings)
     train = _component(TrainSettings, resolved.get("train", {}), "train")
     save_path = _save_path(resolved)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path)
     _check_tensorboard(train)
-    data = _read(resolved)
+    data = data or _read(resolved)
     for part in ("train", "valid"):
         if not data.instances(part)[0]:
             raise DataError(f"the data set has no {part} part; training needs train and valid")
     if train.seed is not None:
         keras.utils.set_random_seed(train.seed)
 
-    tagger = _fitted(resolved, data, train.train_on_valid)
+    tagger = fit_pipeline(resolved, data, train.train_on_valid)
     chainer = tagger.chainer
     parts = {
         part: pipeline.encoded(*data.instances(part), chainer.encode, chainer.tag_vocab)
@@ -139,30 +149,32 @@ def train_model(config: Config, settings: Iterable[str] = (), verbose: int = 1) 
     progress.restore_best()
     tagger.save(save_path)
     progress.clear()
-    _LOG.info("saved the model to %s", save_path)
+    measured = f" of validation F1 {100 * progress.best:.2f}" if validation is not None else ""
+    _LOG.info("saved the model%s to %s", measured, save_path)
     return tagger
 
 
 def build_model(config: Config, settings: Iterable[str] = ()) -> Tagger:
-    """Loads the model of a configuration, which training left in its `save_path`.
+    """Loads the model of a configuration: the one that training left in its `save_path`.
+
+    Where there is none yet, it is the model that comes with kerasner under the configuration's
+    name.
 
     Raises:
-        kerasner.errors.KerasnerError: a wrong configuration, or no model there.
+        kerasner.errors.KerasnerError: a wrong configuration, or no model.
     """
-    resolved = configuration.resolve(configuration.override(configuration.load(config), settings))
-    _check_groups(resolved)
-    return _load(resolved)
+    resolved = _resolved(config, settings)
+    return _load(config, resolved)
 
 
 def evaluate_model(config: Config, settings: Iterable[str] = ()) -> dict[str, bio.Report]:
-    """Evaluates the saved model of a configuration.
+    """Evaluates the model of a configuration, the one that `build_model` loads.
 
     Returns:
         Reports of the parts "valid" and "test", as far as the data set has them.
     """
-    resolved = configuration.resolve(configuration.override(configuration.load(config), settings))
-    _check_groups(resolved)
-    return evaluate(_load(resolved), _read(resolved))
+    resolved = _resolved(config, settings)
+    return evaluate(_load(config, resolved), _read(resolved))
 
 
 def evaluate(tagger: Tagger, data: DataLearningIterator) -> dict[str, bio.Report]:
@@ -173,33 +185,43 @@ def evaluate(tagger: Tagger, data: DataLearningIterator) -> dict[str, bio.Report
 
 def read_data(config: Config, settings: Iterable[str] = ()) -> DataLearningIterator:
     """The data set of a configuration."""
-    return _read(
-        configuration.resolve(configuration.override(configuration.load(config), settings))
-    )
+    return _read(_resolved(config, settings))
 
 
-def _check_groups(config: Mapping[str, Any]) -> None:
+def _resolved(config: Config, settings: Iterable[str]) -> dict[str, Any]:
+    changed = configuration.override(configuration.load(config), settings)
     for group in ("dataset_reader", "chainer"):
-        if group not in config:
+        if group not in changed:
             raise ConfigError(f"the configuration has no group {group!r}")
+    return configuration.resolve(changed)
 
 
 def _read(config: Mapping[str, Any]) -> DataLearningIterator:
     reader_settings = dict(config["dataset_reader"])
-    reader_class = _class(reader_settings, "dataset_reader")
+    reader_class = _class(reader_settings, "dataset_reader", "read")
+    if reader_settings.get("provide_pos"):
+        raise ConfigError(
+            "dataset_reader.provide_pos: no pipeline reads parts of speech yet; expected false"
+        )
     # A reader's settings are the arguments of its `read`.
     registry.check_parameters(reader_class().read, reader_settings, "dataset_reader")
     data = reader_class().read(**reader_settings)
     iterator_settings = dict(config.get("dataset_iterator", {}))
     iterator_settings.setdefault("class_name", "data_learning_iterator")
-    iterator_class = _class(iterator_settings, "dataset_iterator")
+    iterator_class = _class(iterator_settings, "dataset_iterator", "instances")
     return _component(iterator_class, {"data": data, **iterator_settings}, "dataset_iterator")
 
 
-def _class(settings: dict[str, Any], where: str) -> type:
+def _class(settings: dict[str, Any], where: str, method: str) -> type:
     if "class_name" not in settings:
         raise ConfigError(f"{where}: expected class_name")
-    return registry.get(settings.pop("class_name"), f"{where}.class_name")
+    name = settings.pop("class_name")
+    found = registry.get(name, f"{where}.class_name")
+    if not hasattr(found, method):
+        raise ConfigError(
+            f"{where}.class_name: expected a class with {method!r}, received {name!r}"
+        )
+    return found
 
 
 def _component(component_class: type, settings: Mapping[str, Any], where: str) -> Any:
@@ -211,23 +233,31 @@ def _save_path(config: Mapping[str, Any]) -> Path:
     for entry in config["chainer"].get("pipe", []):
         if isinstance(entry, Mapping) and entry.get("class_name") == "ner":
             if entry.get("save_path"):
-                return Path(str(entry["save_path"])).expanduser().absolute()
+                return configuration.user_path(str(entry["save_path"])).absolute()
             raise ConfigError("chainer.pipe (ner): save_path is needed, the folder of the model")
     raise ConfigError("chainer.pipe: expected one ner, found 0")
 
 
-def _load(config: Mapping[str, Any]) -> Tagger:
-    folder = _save_path(config)
-    if not folder.exists():
-        raise ArchiveError(
-            f"{folder}: no model here yet; expected a trained one, see kerasner train"
-        )
-    return Tagger.load(folder)
+def _load(config: Config, resolved: Mapping[str, Any]) -> Tagger:
+    folder = _save_path(resolved)
+    if os.path.isfile(folder / storage.CONFIG_FILE):
+        _LOG.info("using the model in %s", folder)
+        return Tagger.load(folder)
+    if config in archives.names():
+        return archives.pretrained(config)
+    raise ArchiveError(f"{folder}: no model here yet; expected a trained one, see kerasner train")
 
 
-def _fitted(
+def fit_pipeline(
     config: dict[str, Any], data: DataLearningIterator, on_valid: bool = False
 ) -> Tagger:
+    """A tagger whose vocabularies are fitted to a data set; its network is not trained.
+
+    Args:
+        config: resolved.
+        data: its tags are those of the parts train and valid.
+        on_valid: whether the words of the part valid are used too.
+    """
     sentences, tags = data.instances("train")
     more_sentences, more_tags = data.instances("valid")
     # A tag that the validation part alone has needs an id as well.

@@ -85,6 +85,17 @@ def test_vocabularies_come_back(chainer, config, tmp_path):
         Chainer(config, folder=tmp_path)
 
 
+def test_layers_of_the_text_are_those_that_encode_uses(chainer):
+    assert all(chainer.tag_vocab.lookup is not layer for layer in chainer.text_layers)
+    assert any(chainer.embedder.lookup is layer for layer in chainer.text_layers)
+    assert len(chainer.text_layers) == 6  # lower, sanitizer, splitter, characters, words, capitals
+
+
+def test_the_component_of_word_vectors(chainer):
+    assert chainer.embedder.embedding is chainer.network.token_embedding
+    assert chainer.embedder.vectors.words == ["lives", "in", "lund"]
+
+
 def test_either_data_or_a_folder(config, tmp_path):
     for arguments in ({}, {"data": DATA, "folder": tmp_path}):
         with pytest.raises(ValueError, match="either data to fit on or a folder"):
@@ -109,6 +120,7 @@ TOKENIZER, LOWER, TAGS, CHARS, GLOVE, NER, REF = 0, 1, 3, 5, 6, 8, 9
         (["pipe", LOWER, "in"], REMOVED, r"pipe\[1\].in: expected a name or a list of names"),
         (["pipe", LOWER, "in"], ["x", "y"], r"pipe\[1\]: "),
         (["pipe", LOWER, "out"], REMOVED, r"pipe\[1\].out: expected a name or a list of names"),
+        (["pipe", LOWER, "out"], ["a", "b"], r"pipe\[1\].out: expected one name, received"),
         (["pipe", LOWER, "lowr"], 1, r"pipe\[1\] \(str_lower\): unknown key 'lowr'"),
         (["pipe", TOKENIZER, "mode"], "trebank", r"pipe\[0\] \(lazy_tokenizer\): .*trebank"),
         (["pipe", TAGS, "fit_on"], REMOVED, r"pipe\[3\]: needs fit_on"),

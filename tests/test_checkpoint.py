@@ -32,7 +32,7 @@ def start(tmp_path, monkeypatch):
         values = iter(scores)
         monkeypatch.setattr(Progress, "_evaluate", lambda self: next(values))
         model = network()
-        progress = Progress(tmp_path / "state", run, None, patience, moving_average)
+        progress = Progress(tmp_path / "state", run, [], patience, moving_average)
         progress.set_model(model)
         progress.prepare(model)
         return progress, model
@@ -62,10 +62,11 @@ def test_a_run_is_its_configuration_and_its_data_but_not_its_length():
     others = {
         changed(batch_size=5),
         changed(seed=1),
+        changed(train_on_valid=True),
         fingerprint({**config, "chainer": {"in": ["y"]}}, data),
         fingerprint(config, [["b"], ["O"]]),
     }
-    assert len(others - {same}) == 4
+    assert len(others - {same}) == 5
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(start):
@@ -109,6 +110,22 @@ def test_the_average_moves_every_ten_batches(start):
     progress.restore_best()
     for name, weight in storage.layer_weights(model).items():
         np.testing.assert_array_equal(np.asarray(weight), progress._averages[name])
+
+
+def test_an_epoch_of_few_batches_is_averaged_before_it_is_measured(start):
+    progress, model = start([0.5, 0.6], moving_average=0.999)
+    before = {n: np.asarray(a) for n, a in progress._averages.items()}
+    fill(model, 8.0)
+    for batch in range(3):
+        progress.on_train_batch_end(batch)
+    progress.on_epoch_end(0)
+    kept = ((1 + 3) / (10 + 3)) ** 3
+    for name, best in progress._best_weights.items():
+        np.testing.assert_allclose(best, kept * before[name] + (1 - kept) * 8, rtol=1e-5)
+    measured = progress._best_weights
+    progress.on_epoch_end(1)  # no batch since: nothing to take into the average
+    for name, best in progress._best_weights.items():
+        np.testing.assert_array_equal(best, measured[name])
 
 
 def test_a_moving_average_of_0_is_the_weights_themselves(start):
@@ -158,6 +175,26 @@ def test_another_run_starts_anew_with_a_warning(start, caplog):
         other, _ = start(run="another run")
     assert (other.epochs_done, other.best) == (0, -1.0)
     assert "another configuration or other data; training starts anew" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["missing", "reshaped", "counters"])
+def test_a_state_that_does_not_fit_starts_anew(start, tmp_path, caplog, change):
+    progress, _ = start([0.5])
+    progress.on_epoch_end(0)
+    path = tmp_path / "state" / "state.npz"
+    state = storage.load_weights(path)
+    name = next(name for name in state if name.startswith("averaged:"))
+    if change == "missing":
+        del state[name]
+    elif change == "reshaped":
+        state[name] = np.zeros((1, *state[name].shape))
+    else:
+        state["counters"] = np.array([1])
+    storage.save_weights(path, state)
+    with caplog.at_level(logging.WARNING, "kerasner"):
+        other, _ = start()
+    assert (other.epochs_done, other.best) == (0, -1.0)
+    assert "training starts anew" in caplog.text
 
 
 def test_a_damaged_state_starts_anew_with_a_warning(start, tmp_path, caplog):

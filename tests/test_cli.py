@@ -73,6 +73,21 @@ def test_tensorflow_keeps_quiet(tmp_path):
     ]
 
 
+def test_results_are_utf8_whatever_the_locale(trained_folder, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("Göttingen\n".encode())))
+    assert cli.main(["predict", str(trained_folder)]) == 0
+    assert json.loads(out.buffer.getvalue().decode("utf-8"))[0] == ["Göttingen"]
+
+
+def test_a_script_with_an_argument_called_like_the_program(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text("import sys; sys.argv = sys.argv[:1]\nimport kerasner; kerasner.Tagger\n")
+    result = python(script, "--model", "kerasner", CUDA_VISIBLE_DEVICES="")
+    assert result.returncode == 0, result.stderr
+
+
 def test_train(trained, corpus):
     assert trained.code == 0
     parts = [json.loads(line) for line in trained.stdout.splitlines()]
@@ -209,12 +224,19 @@ def test_names_of_models(run, asked, trained, tmp_path, monkeypatch):
     config["metadata"]["variables"]["MODELS_PATH"] = str(tmp_path / "models")
     path = tmp_path / "own.json"
     path.write_text(json.dumps(config))
-    for name in ("small", "shipped", path, "ner_conll2003"):
-        assert run("predict", name) == (0, "", "")
-    trained_by_name = ("load", str(tmp_path / "models" / "ner_conll2003"))
+    folder = tmp_path / "models" / "ner_conll2003"
+    (folder / "config.json").touch()
+    using = f"kerasner: using the model in {folder}\n"
+    for name, told in (("small", ""), ("shipped", ""), (path, using), ("ner_conll2003", using)):
+        assert run("predict", name) == (0, "", told)
+    models = json.dumps(str(tmp_path / "models" / "ner_conll2003"))
+    changed = ["--set", f"chainer.pipe.ner.save_path={models}"]
+    assert run("predict", "ner_conll2003", *changed) == (0, "", using)
+    trained_by_name = ("load", str(folder))
     assert asked == [
         ("load", "small"),  # a folder goes before a model that comes along
         ("pretrained", "shipped"),
+        trained_by_name,
         trained_by_name,
         trained_by_name,
     ]
@@ -381,9 +403,17 @@ def test_a_log_folder_that_cannot_be_written(train, tmp_path):
         ("chainer.pipe.ner.n_hiden_list=[3]", "did you mean 'n_hidden_list'?"),
         ("trian.epochs=3", "did you mean 'train'?"),
         ("train.epoch=3", "did you mean 'epochs'?"),
-        ("train.epochs=many", "train.epochs: expected 1 or more, received 'many'"),
+        ("train.epochs=many", "train.epochs: expected 1 or more, a whole number, received 'many'"),
         ("dataset_reader.class_name=conll2033_reader", "did you mean 'conll2003_reader'?"),
         ("chainer.pipe.ner.optimizer=sdg", "expected 'sgd' or 'adam'"),
+        ("dataset_reader.data_path=2003", "data_path: expected a folder, received 2003"),
+        ("dataset_reader.data_path=~nouser/x", "no home folder known for '~nouser/x'"),
+        ("chainer.pipe.ner.save_path=~nouser/x", "no home folder known for '~nouser/x'"),
+        (f"chainer.pipe.ner.save_path=/tmp/{'n' * 300}", "File name too long"),
+        ("dataset_reader.class_name=str_lower", "a class with 'read', received 'str_lower'"),
+        ("dataset_reader.provide_pos=true", "no pipeline reads parts of speech yet"),
+        ("dataset_iterator.seed=[1]", "seed: expected a whole number or null, received [1]"),
+        ("dataset_iterator.class_name=str_lower", "expected a class with 'instances'"),
         ("train.epochs", "expected path.to.key=value, received 'train.epochs'"),
     ],
 )
@@ -416,6 +446,22 @@ def test_an_unknown_model(fails, tmp_path, verb):
     assert "no model is called so: did you mean 'ner_conll2003'?" in line
 
 
+def test_names_that_are_no_paths(fails):
+    assert "no home folder known for '~nouser/x'" in fails("predict", "~nouser/x")
+    assert "no model is called so" in fails("predict", "n" * 5000)
+
+
+def test_settings_belong_to_a_configuration(fails, trained_folder):
+    line = fails("predict", trained_folder, "--set", "train.epochs=1")
+    assert "--set changes a configuration, which" in line
+    assert "did you mean 'train'?" in fails("predict", "ner_conll2003", "--set", "trian.epochs=1")
+
+
+def test_a_reader_can_be_told_to_be_strict(train):
+    line = train("dataset_reader.strict=true", train="Abel NN I-PER\n")
+    assert "tag 'I-PER' continues no entity" in line
+
+
 def test_a_folder_without_a_model(fails, tmp_path):
     (tmp_path / "empty").mkdir()
     line = fails("predict", tmp_path / "empty")
@@ -423,7 +469,7 @@ def test_a_folder_without_a_model(fails, tmp_path):
 
 
 def test_a_model_that_is_not_trained_yet(fails, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "pretrained_names", lambda: [])
+    monkeypatch.setattr(archives, "names", lambda: [])
     for verb in ("predict", "evaluate"):
         line = fails(verb, "ner_conll2003")
         assert f"{tmp_path}/home/models/ner_conll2003: no model here yet" in line

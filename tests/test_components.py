@@ -28,6 +28,14 @@ def test_a_vocabulary_can_be_limited():
     assert vocab(tf.constant(["b", "a"])).numpy().tolist() == [2, 1]
 
 
+def test_a_minimum_of_0_tunes_every_known_word(tmp_path):
+    (tmp_path / "v.txt").write_text("a 1 0\nb 0 1\nc 1 1\n")
+    for least, own in ((0, ["a", "b"]), (2, ["a"]), (None, [])):
+        glove = Glove(str(tmp_path / "v.txt"), tuned_min_count=least)
+        glove.fit(tf.constant(["a", "a", "b"]))
+        assert glove.own == own
+
+
 def test_tags_count_from_zero():
     vocab = SimpleVocab(targets=True)
     vocab.fit(tf.constant(["O", "B-PER", "O", "O", "B-PER", "I-PER"]))
@@ -150,10 +158,10 @@ def test_optimizers():
     ("settings", "expected"),
     [
         ({"optimizer": "sdg"}, "optimizer 'sdg'; expected 'sgd' or 'adam'"),
-        ({"learning_rate": "fast"}, "learning_rate: expected 0 to inf, received 'fast'"),
+        ({"learning_rate": "fast"}, "learning_rate: expected 0 or more, received 'fast'"),
         ({"dropout_keep_prob": 1.5}, "dropout_keep_prob: expected 0 to 1, received 1.5"),
         ({"moving_average": -0.1}, "moving_average: expected 0 to 1, received -0.1"),
-        ({"clip_norm": float("nan")}, "clip_norm: expected 0 to inf, received nan"),
+        ({"clip_norm": float("nan")}, "clip_norm: expected 0 or more, received nan"),
     ],
 )
 def test_wrong_settings_of_the_network(settings, expected):

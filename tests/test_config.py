@@ -31,6 +31,19 @@ PIPELINE = {
 
 
 @pytest.fixture
+def reader(monkeypatch):
+    """The name of a registered reader."""
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+
+    @registry.register("strict_reader")
+    class Reader:
+        def read(self, data_path, strict=False):
+            return {}
+
+    return "strict_reader"
+
+
+@pytest.fixture
 def installed(tmp_path, monkeypatch):
     """A folder of installed configurations with three in it."""
     folder = tmp_path / "configs"
@@ -238,6 +251,31 @@ def test_list_entries_by_id():
     ]  # fmt: skip
 
 
+def test_the_settings_of_a_reader_are_those_of_its_read(reader):
+    pipeline = {"dataset_reader": {"class_name": reader}}
+    changed = config.override(pipeline, ["dataset_reader.strict=true"])
+    assert changed["dataset_reader"]["strict"] is True
+    message = error_of(config.override, pipeline, ["dataset_reader.strct=true"])
+    assert "'strct': did you mean 'strict'?" in message
+    assert "self" not in message
+
+
+def test_numbers():
+    for value in (0, 1, 0.5):
+        config.check_number("x", value, 0, 1)
+    for value in (2, -1, float("nan"), True, "1", None):
+        assert "x: expected 0 to 1, received" in error_of(config.check_number, "x", value, 0, 1)
+    assert "expected 0 or more, a whole number" in error_of(
+        config.check_number, "x", 0.5, 0, whole=True
+    )
+
+
+def test_the_home_of_nobody():
+    message = error_of(config.user_path, "~nouser/x")
+    assert message == "no home folder known for '~nouser/x'"
+    assert config.user_path("a/~b") == Path("a/~b")
+
+
 def test_a_class_name_used_twice_is_ambiguous():
     message = error_of(config.override, PIPELINE, ["chainer.pipe.simple_vocab.out=z"])
     assert "class_name 'simple_vocab' is at 1, 2 of 'chainer.pipe'" in message
@@ -344,9 +382,9 @@ def test_kerasner_home_is_built_in(tmp_path):
 
 
 def test_an_unknown_variable_gives_place_and_nearest():
-    bad = config.override(PIPELINE, ["chainer.pipe.3.load_path={DTA}/x"])
+    bad = config.override(PIPELINE, ["chainer.pipe.3.save_path={DTA}/x"])
     message = error_of(config.resolve, bad, environ={})
-    assert message.startswith("chainer.pipe[3].load_path: unknown variable 'DTA'")
+    assert message.startswith("chainer.pipe[3].save_path: unknown variable 'DTA'")
     assert "did you mean 'DATA'?" in message
 
 

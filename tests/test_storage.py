@@ -80,6 +80,18 @@ def test_only_models_and_empty_folders_are_replaced(tmp_path):
     storage.check_replaceable(tmp_path)
 
 
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(ConfigError, match="cannot look into .*: File name too long"):
+        storage.check_replaceable(tmp_path / ("n" * 300))
+
+
+@pytest.mark.parametrize("config", [None, [], {}, {"chainer": []}, {"chainer": None}])
+def test_a_model_without_a_pipeline_is_damaged(tmp_path, config):
+    storage.write_json(tmp_path / "config.json", {"format": storage.FORMAT, "config": config})
+    with pytest.raises(ArchiveError, match="damaged: holds no configuration"):
+        storage.read_config(tmp_path)
+
+
 def test_weights_come_back(tmp_path):
     weights = {"a/kernel": np.arange(6.0).reshape(2, 3), "b": np.int64(3), "c": np.zeros((0, 2))}
     storage.save_weights(tmp_path / "weights.npz", weights)

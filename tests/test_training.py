@@ -13,7 +13,7 @@ import pytest
 from kerasner import config as configuration
 from kerasner import storage, training
 from kerasner.checkpoint import Progress
-from kerasner.errors import ConfigError, DataError
+from kerasner.errors import ArchiveError, ConfigError, DataError
 from kerasner.training import TrainSettings, evaluate_model, train_model
 
 FILES = ["char_vocab.txt", "config.json", "glove_emb.npz", "glove_emb.txt", "tag_vocab.txt"]
@@ -119,6 +119,25 @@ def test_a_finished_state_is_not_trained_further(trained, tmp_path, monkeypatch,
     assert weights == (trained.folder / "weights.npz").read_bytes()
 
 
+def test_without_a_trained_model_the_shipped_one_is_used(small_settings, tmp_path, monkeypatch):
+    settings = [*small_settings, f"chainer.pipe.ner.save_path={json.dumps(str(tmp_path / 'm'))}"]
+    monkeypatch.setattr(training.archives, "names", lambda: ["ner_conll2003"])
+    monkeypatch.setattr(training.archives, "pretrained", lambda name: f"shipped {name}")
+    assert training.build_model("ner_conll2003", settings) == "shipped ner_conll2003"
+    loaded = configuration.load("ner_conll2003")
+    with pytest.raises(ArchiveError, match="no model here yet"):
+        training.build_model(loaded, settings)  # a dict has no name
+
+
+def test_a_trained_model_goes_before_the_shipped_one(trained, monkeypatch, caplog):
+    monkeypatch.setattr(training.archives, "names", lambda: ["ner_conll2003"])
+    monkeypatch.setattr(training.Tagger, "load", lambda folder: f"loaded {folder}")
+    with caplog.at_level("INFO", "kerasner"):
+        model = training.build_model("ner_conll2003", trained.settings)
+    assert model == f"loaded {trained.folder}"
+    assert f"using the model in {trained.folder}" in caplog.text
+
+
 def test_evaluation_of_a_saved_model(trained, corpus):
     reports = evaluate_model("ner_conll2003", trained.settings)
     assert list(reports) == ["valid", "test"]
@@ -137,7 +156,7 @@ def test_tags_of_the_validation_part_alone_are_known(data_folder, small_settings
     resolved = configuration.resolve(
         configuration.override(configuration.load("ner_conll2003"), settings)
     )
-    tags = training._fitted(resolved, data).tags
+    tags = training.fit_pipeline(resolved, data).tags
     assert "B-DATE" in tags
     assert tags[0] == "O"
 
@@ -184,10 +203,14 @@ def test_without_tensorboard_the_error_says_so(small_settings, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"epochs": 0}, "train.epochs: expected 1 or more, received 0"),
-        ({"batch_size": "8"}, "train.batch_size: expected 1 or more, received '8'"),
+        ({"epochs": 0}, "train.epochs: expected 1 or more, a whole number, received 0"),
+        ({"epochs": True}, "train.epochs: expected 1 or more, a whole number, received True"),
+        ({"epochs": 1.5}, "train.epochs: expected 1 or more, a whole number, received 1.5"),
+        ({"batch_size": "8"}, "train.batch_size: expected 1 or more, a whole .* received '8'"),
+        ({"train_on_valid": "no"}, "train.train_on_valid: expected true or false, received 'no'"),
+        ({"seed": 2**32}, "train.seed: expected 0 to 4294967295, a whole number"),
         ({"validation_patience": -1}, "train.validation_patience: expected 0 or more"),
-        ({"seed": "lucky"}, "train.seed: expected a number below"),
+        ({"seed": "lucky"}, "train.seed: expected 0 to 4294967295, .* 'lucky'"),
         ({"tensorboard_log_dir": 5}, "train.tensorboard_log_dir: expected a folder, received 5"),
     ],
 )

@@ -2,13 +2,15 @@
 
 import codecs
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
 from kerasner.bio import iob1_to_bio, validate_tag
-from kerasner.errors import DataError
+from kerasner.config import user_path
+from kerasner.errors import ConfigError, DataError
 
 Sample = tuple[list[str] | tuple[list[str], list[str]], list[str]]
 """(tokens, tags), or ((tokens, parts of speech), tags) if these were asked for."""
@@ -49,20 +51,25 @@ class Conll2003Reader:
         Returns:
             The samples of `train`, `valid` and `test`.
         """
-        folder = Path(data_path).expanduser()
+        if not isinstance(data_path, (str, PathLike)):
+            raise ConfigError(f"data_path: expected a folder, received {data_path!r:.200}")
+        folder = user_path(data_path)
         expected = f"expected a folder with {', '.join(f'{part}.txt' for part in PARTS)}"
         if dataset_name:
             expected += f" ({dataset_name} is not downloaded: get its files and put them there)"
-        if not folder.exists():
+        if not os.path.exists(folder):
             raise DataError(f"data folder {folder} does not exist: {expected}")
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise DataError(f"data folder {folder} is not a folder: {expected}")
         files = {part: folder / f"{part}.txt" for part in PARTS}
-        if not files["train"].exists():
-            problem = "has no train.txt" if any(folder.iterdir()) else "is empty"
+        if not os.path.exists(files["train"]):
+            try:
+                problem = "has no train.txt" if any(folder.iterdir()) else "is empty"
+            except OSError as error:
+                problem = f"cannot be read ({error.strerror})"
             raise DataError(f"data folder {folder} {problem}: {expected}")
         return {
-            part: read_conll(file, provide_pos, strict) if file.exists() else []
+            part: read_conll(file, provide_pos, strict) if os.path.exists(file) else []
             for part, file in files.items()
         }
 

@@ -13,10 +13,13 @@ Pairs = tuple[list[Any], list[Any]]
 class DataLearningIterator:
     """Holds the parts of a data set and deals out their samples.
 
+    `kerasner.train_model` takes whole parts, and draws its batches itself by the seed of the group
+    "train": `seed` and `shuffle` matter to `batches` alone.
+
     Args:
         data: the samples of `train`, `valid` and `test`, each an (input, target) pair; a part
             that is left out is empty.
-        seed: seed of this iterator's own random numbers; None for a new one each time.
+        seed: of the order in which `batches` deals; None for a new one each time.
         shuffle: whether `batches` deals the samples in a random order, a new one at each call.
 
     Example:
@@ -39,6 +42,8 @@ class DataLearningIterator:
         for name in data:
             if name not in parts:
                 raise ConfigError(f"unknown part {name!r} of a data set: {nearest(name, parts)}")
+        if seed is not None and not isinstance(seed, int):
+            raise ConfigError(f"seed: expected a whole number or null, received {seed!r:.200}")
         self._parts = {**parts, "all": parts["train"] + parts["test"] + parts["valid"]}
         self._random = random.Random(seed)
         self._shuffle = shuffle

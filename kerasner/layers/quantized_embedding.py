@@ -68,8 +68,6 @@ class QuantizedEmbedding(keras.layers.Layer):
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
 
-    quantize_rows = staticmethod(quantize_rows)
-
     def build(self, input_shape: Any) -> None:
         # No autocast: casting a whole table would cost more than the lookup.
         self.embeddings = self.add_weight(

@@ -62,6 +62,8 @@ def test_batches_deal_every_sample_once(count, batch_size, shuffle, seed):
 def test_bad_arguments():
     with pytest.raises(ConfigError, match="unknown part 'trian' .*did you mean 'train'"):
         DataLearningIterator({"trian": []})
+    with pytest.raises(ConfigError, match=r"seed: expected a whole number or null, received \[1\]"):
+        DataLearningIterator(DATA, seed=[1])
     iterator = DataLearningIterator(DATA)
     with pytest.raises(ConfigError, match="unknown part 'dev' .*train, valid, test, all"):
         iterator.instances("dev")

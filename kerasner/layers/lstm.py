@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from kerasner.layers._alignment import left_align, lengths_of, restore
 
+_DEVICES = ("CPU", "GPU")  # of the portable kernel, of cuDNN's
+
 
 @keras.saving.register_keras_serializable("kerasner")
 class LSTM(keras.layers.Layer):
@@ -197,9 +199,9 @@ def _kernels(directions: int, width: int, gates: int, dtype: tf.DType):
             },
         )
 
-    portable = implementation(_portable, "CPU")
+    portable = implementation(_portable, _DEVICES[0])
     with tf.init_scope():
-        cudnn = implementation(_cudnn, "GPU").get_concrete_function()
+        cudnn = implementation(_cudnn, _DEVICES[1]).get_concrete_function()
     return portable, cudnn
 
 

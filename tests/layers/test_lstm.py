@@ -256,6 +256,39 @@ def test_the_cudnn_kernel_gets_what_it_takes(monkeypatch, batch, steps, bidirect
     np.testing.assert_allclose(layer(inputs, mask=mask, training=True), expected, atol=1e-5)
 
 
+def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path):
+    """With the devices exchanged, this CPU is where the second kernel is meant for."""
+    monkeypatch.setattr(module, "_DEVICES", ("GPU", "CPU"))
+    marked = lambda inputs, *others: tf.fill([*tf.unstack(tf.shape(inputs)[:2]), 3], 7.0)  # noqa: E731
+    monkeypatch.setattr(module, "_cudnn", marked)
+    layer = LSTM(3)
+    layer.build((None, None, 5))
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, 5])])
+        def run(self, inputs):
+            start = tf.zeros([tf.shape(inputs)[0], tf.shape(inputs)[1], 3])
+            body = lambda i, _: (i + 1, layer(inputs, training=False))  # noqa: E731
+            shapes = (tf.TensorShape([]), tf.TensorShape([None, None, 3]))
+            return tf.while_loop(lambda i, _: i < 2, body, (0, start), shape_invariants=shapes)[1]
+
+    model = Model()
+    model.weights = (
+        list(layer.weights)
+        if not keras.__version__.startswith("3")
+        else [weight.value for weight in layer.weights]
+    )
+    module._kernels.cache_clear()
+    try:
+        inputs = tf.ones([2, 4, 5])
+        np.testing.assert_array_equal(model.run(inputs), np.full((2, 4, 3), 7.0))
+        tf.saved_model.save(model, str(tmp_path))
+        loaded = tf.saved_model.load(str(tmp_path))
+        np.testing.assert_array_equal(loaded.run(inputs), np.full((2, 4, 3), 7.0))
+    finally:
+        module._kernels.cache_clear()
+
+
 def test_layers_of_one_shape_share_their_kernels():
     module._kernels.cache_clear()
     inputs = normal(6, 2, 3, WIDTH)

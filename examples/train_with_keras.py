@@ -10,6 +10,8 @@ from kerasner import NerNetwork, layers, losses, metrics
 from kerasner.data import pipeline, read_conll
 from kerasner.vectors import read_glove
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 data, glove, model_file = sys.argv[1:]
 train, valid = (read_conll(f"{data}/{part}.txt") for part in ("train", "valid"))
 words, vectors = read_glove(glove, max_words=100_000)

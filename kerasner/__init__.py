@@ -1,9 +1,13 @@
 """Named entity recognition for Keras and TensorFlow that serves from raw strings."""
 
 import sys
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from kerasner._version import __version__
+
+# In a source checkout the configurations lie beside the package, installed they lie inside it.
+if not (Path(__file__).parent / "configs").is_dir():
+    __path__.append(str(Path(__file__).parents[1]))
 
 # The command line alone imports TensorFlow later, where a verb needs it. Everywhere else everything
 # is imported at once: Keras can load a saved layer only after its class was imported.

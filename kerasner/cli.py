@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--entities", action="store_true", help="write entities instead of [[token], [tag]]"
     )
-    export.add_argument("folder", metavar="DIR", help="a new folder")
+    export.add_argument("folder", metavar="DIR", help="new, or a SavedModel to be replaced")
     export.add_argument(
         "--version", type=int, metavar="N", help="write to DIR/N, as TensorFlow Serving expects it"
     )

@@ -243,7 +243,9 @@ def _load(config: Config, resolved: Mapping[str, Any]) -> Tagger:
     if os.path.isfile(folder / storage.CONFIG_FILE):
         _LOG.info("using the model in %s", folder)
         return Tagger.load(folder)
-    if config in archives.names():
+    own_place = _save_path(configuration.resolve(configuration.load(config)))
+    if config in archives.names() and folder == own_place:
+        _LOG.info("using the model %s that comes with kerasner", config)
         return archives.pretrained(config)
     raise ArchiveError(f"{folder}: no model here yet; expected a trained one, see kerasner train")
 

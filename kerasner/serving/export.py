@@ -31,8 +31,8 @@ def export(tagger: Tagger, path: str | os.PathLike, version: int | None = None) 
     """
     place = Path(path).absolute()
     if version is not None:
-        if version < 0:
-            raise ConfigError(f"received version {version}; expected a number of 0 or more")
+        if not isinstance(version, int) or version < 0:
+            raise ConfigError(f"received version {version!r}; expected a number of 0 or more")
         place /= str(version)
     graph = tagger.graph
     try:

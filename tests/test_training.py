@@ -123,10 +123,14 @@ def test_without_a_trained_model_the_shipped_one_is_used(small_settings, tmp_pat
     settings = [*small_settings, f"chainer.pipe.ner.save_path={json.dumps(str(tmp_path / 'm'))}"]
     monkeypatch.setattr(training.archives, "names", lambda: ["ner_conll2003"])
     monkeypatch.setattr(training.archives, "pretrained", lambda name: f"shipped {name}")
-    assert training.build_model("ner_conll2003", settings) == "shipped ner_conll2003"
-    loaded = configuration.load("ner_conll2003")
-    with pytest.raises(ArchiveError, match="no model here yet"):
-        training.build_model(loaded, settings)  # a dict has no name
+    monkeypatch.setenv("KERASNER_HOME", str(tmp_path))
+    assert training.build_model("ner_conll2003", small_settings) == "shipped ner_conll2003"
+    for config, place in (
+        ("ner_conll2003", settings),  # asked for another folder, which holds none
+        (configuration.load("ner_conll2003"), small_settings),  # a dict has no name
+    ):
+        with pytest.raises(ArchiveError, match="no model here yet"):
+            training.build_model(config, place)
 
 
 def test_a_trained_model_goes_before_the_shipped_one(trained, monkeypatch, caplog):

@@ -257,15 +257,18 @@ def test_the_cudnn_kernel_gets_what_it_takes(monkeypatch, batch, steps, bidirect
 
 
 def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path):
-    """With the devices exchanged, this CPU is where the second kernel is meant for."""
+    """With the devices exchanged, this CPU is where the second kernel is meant for.
+
+    No other test has a layer of this shape: its kernels would be candidates as well.
+    """
     monkeypatch.setattr(module, "_DEVICES", ("GPU", "CPU"))
     marked = lambda inputs, *others: tf.fill([*tf.unstack(tf.shape(inputs)[:2]), 3], 7.0)  # noqa: E731
     monkeypatch.setattr(module, "_cudnn", marked)
     layer = LSTM(3)
-    layer.build((None, None, 5))
+    layer.build((None, None, 11))
 
     class Model(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, None, 5])])
+        @tf.function(input_signature=[tf.TensorSpec([None, None, 11])])
         def run(self, inputs):
             start = tf.zeros([tf.shape(inputs)[0], tf.shape(inputs)[1], 3])
             body = lambda i, _: (i + 1, layer(inputs, training=False))  # noqa: E731
@@ -280,7 +283,7 @@ def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path):
     )
     module._kernels.cache_clear()
     try:
-        inputs = tf.ones([2, 4, 5])
+        inputs = tf.ones([2, 4, 11])
         np.testing.assert_array_equal(model.run(inputs), np.full((2, 4, 3), 7.0))
         tf.saved_model.save(model, str(tmp_path))
         loaded = tf.saved_model.load(str(tmp_path))

@@ -82,7 +82,7 @@ class Chainer:
                 if data is not None:
                     self._run(step, memory)
         for name in self._outputs:
-            self._check_known(name, "chainer.out", self._steps)
+            self._check_known(name, "chainer.out")
         self.text_splitter = self._one(TextSplitter, "lazy_tokenizer")
         self.tag_vocab: SimpleVocab = self._one(SimpleVocab, "simple_vocab", of_targets=True)
         self.ner: Ner = self._one(Ner, "ner")
@@ -129,7 +129,7 @@ class Chainer:
         inputs = _names(entry.get("in"), f"{where}.in")
         targets = _names(entry["in_y"], f"{where}.in_y") if "in_y" in entry else []
         for name in inputs:
-            self._check_known(name, f"{where}.in", self._steps)
+            self._check_known(name, f"{where}.in")
         of_targets = self._derives_from_targets(inputs)
         if "ref" in entry:
             if str(entry["ref"]) not in self._by_id:
@@ -160,7 +160,7 @@ class Chainer:
             self._by_id[name] = component
         fit_on = _names(entry["fit_on"], f"{where}.fit_on") if "fit_on" in entry else []
         for variable in fit_on:
-            self._check_known(variable, f"{where}.fit_on", self._steps)
+            self._check_known(variable, f"{where}.fit_on")
         outputs = _names(entry.get("out"), f"{where}.out")
         if len(outputs) != 1:
             raise ConfigError(f"{where}.out: expected one name, received {outputs!r:.200}")
@@ -182,8 +182,9 @@ class Chainer:
             found = getattr(found, attribute)
         return found
 
-    def _check_known(self, name: str, where: str, steps: list[_Step]) -> None:
-        known = [*self._inputs, *self._targets, *(out for step in steps for out in step.outputs)]
+    def _check_known(self, name: str, where: str) -> None:
+        known = [*self._inputs, *self._targets]
+        known += [out for step in self._steps for out in step.outputs]
         if name not in known:
             raise ConfigError(
                 f"{where}: nothing before it produces {registry.unknown(name, known, 'variables')}"

@@ -88,7 +88,6 @@ class TaggingGraph(tf.Module):
         self._tokenizer = tokenizer
         self._sentence_splitter = sentence_splitter
         self._token_budget = token_budget
-        self._scheme = network.scheme
         self._finder = ChunkFinder(network.tags, network.scheme)
         self._continues = _continuations(network.tags, network.scheme)
         self._bio_tags = np.array([_as_bio(tag, network.scheme) for tag in network.tags])

@@ -1,4 +1,4 @@
-"""BIO tags: checking, converting, the entities they spell, and the scores of predicted entities.
+"""BIO tags: checking, converting, the entities they spell, and the scores of predicted tags.
 
 `B-TYPE` starts an entity, `I-TYPE` continues it, `O` is outside of all. Entities are counted as
 conlleval counts them, so an `I-TYPE` that continues nothing starts an entity of its own; unlike
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kerasner.errors import DataError
+from kerasner.registry import register
 from kerasner.schemes import split_tag
 
 Tags = Sequence[str]
 
 
 @lru_cache(maxsize=4096)
-def _split(tag: str) -> tuple[str, str]:
-    """Prefix and type of a tag; the type of `O` is empty."""
+def split_prefix(tag: str) -> tuple[str, str]:
+    """Prefix and type of a tag; the type of `O` is empty. A `DataError` if it is not BIO."""
     try:
         return split_tag(tag, "bio")
     except ValueError:
@@ -29,7 +30,7 @@ def _split(tag: str) -> tuple[str, str]:
 
 def validate_tag(tag: str) -> None:
     """Raises a `DataError` unless the tag is `O`, `B-TYPE` or `I-TYPE` with any non-empty TYPE."""
-    _split(tag)
+    split_prefix(tag)
 
 
 def iob1_to_bio(tags: Tags) -> list[str]:
@@ -53,7 +54,7 @@ def iob1_to_bio(tags: Tags) -> list[str]:
     bio = []
     previous = ""
     for tag in tags:
-        prefix, label = _split(tag)
+        prefix, label = split_prefix(tag)
         bio.append(f"B-{label}" if prefix == "I" and label != previous else tag)
         previous = label
     return bio
@@ -77,7 +78,7 @@ def entities(tags: Tags) -> list[tuple[str, int, int]]:
     entities(["B-PER", "I-PER", "O", "I-LOC"])  # [("PER", 0, 2), ("LOC", 3, 4)]
     ```
     """
-    bio = [_split(tag) for tag in iob1_to_bio(tags)]
+    bio = [split_prefix(tag) for tag in iob1_to_bio(tags)]
     found = []
     for start, (prefix, label) in enumerate(bio):
         if prefix == "B":
@@ -168,19 +169,10 @@ def report(gold: Sequence[Tags], predicted: Sequence[Tags]) -> Report:
     References:
         [CoNLL-2000's conlleval](https://www.cnts.ua.ac.be/conll2000/chunking/output.html)
     """
-    if len(gold) != len(predicted):
-        raise ValueError(
-            f"expected as many predicted as gold sentences, received {len(predicted)} for "
-            f"{len(gold)}"
-        )
+    _check_lengths(gold, predicted)
     names = ("gold", "predicted", "correct")
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    for index, (right, guess) in enumerate(zip(gold, predicted, strict=True)):
-        if len(right) != len(guess):
-            raise ValueError(
-                f"expected a predicted tag for every gold tag, received {len(guess)} for "
-                f"{len(right)} in sentence {index}"
-            )
+    for right, guess in zip(gold, predicted, strict=True):
         expected, found = set(entities(right)), set(entities(guess))
         for name, spans in zip(names, (expected, found, expected & found), strict=True):
             counts[name].update(label for label, _, _ in spans)
@@ -192,3 +184,63 @@ def report(gold: Sequence[Tags], predicted: Sequence[Tags]) -> Report:
             for label in sorted(counts["gold"] | counts["predicted"])
         },
     )
+
+
+@register("ner_f1")
+def ner_f1(y_true: Sequence[Tags], y_pred: Sequence[Tags]) -> float:
+    """Micro-averaged F1 of all entities in percent, counted as conlleval does (see `report`).
+
+    Args:
+        y_true: the right BIO tags, a sequence a sentence.
+        y_pred: the predicted tags of the same sentences.
+
+    Returns:
+        0 to 100; 0 if there is no entity on either side.
+
+    Example:
+
+    ```python
+    ner_f1([["B-PER", "O", "B-LOC"]], [["B-PER", "O", "O"]])  # 66.67
+    ```
+    """
+    return report(y_true, y_pred).total.f1
+
+
+@register("per_token_accuracy")
+def per_token_accuracy(y_true: Sequence[Sequence[str]], y_pred: Sequence[Sequence[str]]) -> float:
+    """Share of the tokens, those outside of entities too, whose tag is right.
+
+    Args:
+        y_true: the right tags, of any scheme, a sequence a sentence.
+        y_pred: the predicted tags of the same sentences.
+
+    Returns:
+        0 to 1; 0 if there is no token.
+
+    Example:
+
+    ```python
+    per_token_accuracy([["B-PER", "O"], ["O"]], [["B-PER", "O"], ["B-LOC"]])  # 0.6667
+    ```
+    """
+    _check_lengths(y_true, y_pred)
+    right = sum(
+        tag == guess
+        for tags, guesses in zip(y_true, y_pred, strict=True)
+        for tag, guess in zip(tags, guesses, strict=True)
+    )
+    return right / max(sum(map(len, y_true)), 1)
+
+
+def _check_lengths(gold: Sequence[Tags], predicted: Sequence[Tags]) -> None:
+    if len(gold) != len(predicted):
+        raise ValueError(
+            f"expected as many predicted as gold sentences, received {len(predicted)} for "
+            f"{len(gold)}"
+        )
+    for index, (right, guess) in enumerate(zip(gold, predicted, strict=True)):
+        if len(right) != len(guess):
+            raise ValueError(
+                f"expected a predicted tag for every gold tag, received {len(guess)} for "
+                f"{len(right)} in sentence {index}"
+            )

@@ -43,6 +43,29 @@ def user_path(path: str | os.PathLike) -> Path:
         raise ConfigError(f"no home folder known for {os.fspath(path)!r}") from error
 
 
+def find_file(path: str | os.PathLike, where: str) -> Path:
+    """An existing file or folder that a configuration names.
+
+    A relative path is looked for in the working folder, then in the folder of downloads.
+
+    Args:
+        path: as the configuration has it; a leading `~` is the home folder.
+        where: config path, for the error message.
+
+    Raises:
+        ConfigError: it is in neither place.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ConfigError(f"{where}: expected a path, received {path!r:.200}")
+    places = [user_path(path).absolute()]
+    if not user_path(path).is_absolute():
+        places.append(home() / "downloads" / path)
+    for place in places:
+        if os.path.exists(place):
+            return place
+    raise ConfigError(f"{where}: no file or folder {' or '.join(map(str, places))}")
+
+
 def check_number(
     where: str, value: Any, least: float, most: float = math.inf, whole: bool = False
 ) -> None:

@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasner.bio import Score, entities, iob1_to_bio, report, validate_tag
+from kerasner import registry
+from kerasner.bio import (
+    Score,
+    entities,
+    iob1_to_bio,
+    ner_f1,
+    per_token_accuracy,
+    report,
+    validate_tag,
+)
 from kerasner.errors import DataError
 
 # Stray I- tags included: whatever a network without constraints may predict.
@@ -108,6 +117,24 @@ def test_report_layout():
     )
 
 
+def test_figures_are_those_of_conlleval():
+    # What the Perl script prints for these tags, in the report's layout: entities that start with
+    # I-, that change their type inside, that touch each other and the ends of sentences.
+    gold = ["B-PER I-PER O B-LOC", "I-LOC I-LOC O", "B-ORG I-ORG I-ORG I-MISC", "O B-PER B-PER O"]
+    found = ["B-PER I-PER O O", "I-LOC I-ORG B-LOC", "B-ORG I-ORG B-ORG I-MISC", "O I-PER I-PER O"]
+    gold, found = ([tags.split() for tags in part] for part in (gold, found))
+    assert str(report(gold, found)) == (
+        "processed 15 tokens with 7 phrases; found: 8 phrases; correct: 2.\n\n"
+        "precision:  25.00%; recall:  28.57%; FB1:  26.67\n\n"
+        "\tLOC: precision:  0.00%; recall:  0.00%; F1:  0.00 2\n\n"
+        "\tMISC: precision:  100.00%; recall:  100.00%; F1:  100.00 1\n\n"
+        "\tORG: precision:  0.00%; recall:  0.00%; F1:  0.00 3\n\n"
+        "\tPER: precision:  50.00%; recall:  33.33%; F1:  40.00 2"
+    )
+    assert ner_f1(gold, found) == pytest.approx(100 * 2 * 2 / (7 + 8))
+    assert per_token_accuracy(gold, found) == pytest.approx(9 / 15)
+
+
 def test_percentages():
     score = Score(gold=10, predicted=5, correct=4)
     assert (score.precision, score.recall) == (80.0, 40.0)
@@ -122,11 +149,12 @@ def test_entities_end_with_their_sentence():
     assert (split.total.correct, joined.total.correct) == (2, 1)
 
 
-def test_report_refuses_other_sentences_than_the_gold_ones():
+@pytest.mark.parametrize("function", [report, ner_f1, per_token_accuracy])
+def test_other_sentences_than_the_gold_ones_are_refused(function):
     with pytest.raises(ValueError, match="received 1 for 2"):
-        report(GOLD, PREDICTED[:1])
+        function(GOLD, PREDICTED[:1])
     with pytest.raises(ValueError, match="received 1 for 2 in sentence 1"):
-        report(GOLD, [PREDICTED[0], ["O"]])
+        function(GOLD, [PREDICTED[0], ["O"]])
 
 
 @quick
@@ -148,3 +176,32 @@ def test_report_follows_the_definition(sentences):
     for label, score in result.types.items():
         sizes = [sum(span[1] == label for span in s) for s in (right, guess, right & guess)]
         assert score == Score(*sizes)
+
+
+def test_metrics_have_names_for_configurations():
+    assert registry.get("ner_f1") is ner_f1
+    assert registry.get("per_token_accuracy") is per_token_accuracy
+
+
+def test_metrics_of_nothing_and_of_no_entity():
+    assert ner_f1([], []) == per_token_accuracy([], []) == 0
+    assert (ner_f1([["O"], []], [["O"], []]), per_token_accuracy([["O"], []], [["O"], []])) == (
+        0,
+        1,
+    )
+
+
+@quick
+@given(PAIRS)
+def test_metrics_follow_their_definitions(sentences):
+    gold = [[right for right, _ in pairs] for pairs in sentences]
+    predicted = [[guess for _, guess in pairs] for pairs in sentences]
+    flat = [pair for pairs in sentences for pair in pairs]
+    if flat:
+        accuracy = sum(right == guess for right, guess in flat) / len(flat)
+        assert per_token_accuracy(gold, predicted) == pytest.approx(accuracy)
+    # Harmonic mean of precision and recall.
+    total = report(gold, predicted).total
+    f1 = 2 * total.precision * total.recall / ((total.precision + total.recall) or 1)
+    assert ner_f1(gold, predicted) == pytest.approx(f1)
+    assert ner_f1(gold, gold) == (100 if total.gold else 0)

@@ -1,6 +1,15 @@
-"""Readers of tagged corpora and the iterator over their parts."""
+"""Readers of tagged corpora and the iterators over their parts."""
 
 from kerasner.data.conll import Conll2003Reader, read_conll
+from kerasner.data.dstc2 import Dstc2NerIterator, Dstc2Reader
+from kerasner.data.few_shot import NerFewShotIterator
 from kerasner.data.iterator import DataLearningIterator
 
-__all__ = ["Conll2003Reader", "DataLearningIterator", "read_conll"]
+__all__ = [
+    "Conll2003Reader",
+    "DataLearningIterator",
+    "Dstc2NerIterator",
+    "Dstc2Reader",
+    "NerFewShotIterator",
+    "read_conll",
+]

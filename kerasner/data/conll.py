@@ -1,23 +1,32 @@
 """Reading files in the format of CoNLL-2003: one token a line, its tag last."""
 
-import codecs
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
 from kerasner.bio import iob1_to_bio, validate_tag
-from kerasner.config import user_path
-from kerasner.errors import ConfigError, DataError
+from kerasner.data._input import PARTS, check_flag, data_folder, read_text
+from kerasner.errors import DataError
+from kerasner.registry import register
 
 Sample = tuple[list[str] | tuple[list[str], list[str]], list[str]]
 """(tokens, tags), or ((tokens, parts of speech), tags) if these were asked for."""
 
-PARTS = ("train", "valid", "test")
+_RAW = {
+    "-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}",
+    "``": '"', "''": '"', "`": "'",
+}  # fmt: skip
+# What stands in `_RAW`, and the marks of which nothing is left.
+_ESCAPES = re.compile(
+    r"-[LR][RSC]B-|^(``|''|`)\Z|^/(?=[.?-]\Z)|^%(?=[a-z]+\Z)|\\(?=[*/])",
+)
 
 
+@register("conll2003_reader")
 class Conll2003Reader:
     """Reads a data set from a folder that holds `train.txt`, `valid.txt` and `test.txt`.
 
@@ -38,29 +47,26 @@ class Conll2003Reader:
         dataset_name: str | None = None,
         provide_pos: bool = False,
         strict: bool = False,
+        unescape: bool = False,
     ) -> dict[str, list[Sample]]:
         """Reads all parts.
 
         Args:
-            data_path: the folder; a leading `~` is the home folder.
+            data_path: the folder; a leading `~` is the home folder. A relative one is looked for
+                in the working folder, then in the folder of downloads.
             dataset_name: what the data set is called, for messages. DeepPavlov downloaded a
                 missing data set of that name; the licences of these do not allow it here.
             provide_pos: whether samples hold the second column (part of speech) too.
             strict: whether an entity that starts with `I-` is an error.
+            unescape: whether tokens as treebanks write them become raw text's, `-LRB-` `(`.
 
         Returns:
             The samples of `train`, `valid` and `test`.
         """
-        if not isinstance(data_path, (str, PathLike)):
-            raise ConfigError(f"data_path: expected a folder, received {data_path!r:.200}")
-        folder = user_path(data_path)
         expected = f"expected a folder with {', '.join(f'{part}.txt' for part in PARTS)}"
         if dataset_name:
             expected += f" ({dataset_name} is not downloaded: get its files and put them there)"
-        if not os.path.exists(folder):
-            raise DataError(f"data folder {folder} does not exist: {expected}")
-        if not os.path.isdir(folder):
-            raise DataError(f"data folder {folder} is not a folder: {expected}")
+        folder = data_folder(data_path, expected)
         files = {part: folder / f"{part}.txt" for part in PARTS}
         if not os.path.exists(files["train"]):
             try:
@@ -69,13 +75,16 @@ class Conll2003Reader:
                 problem = f"cannot be read ({error.strerror})"
             raise DataError(f"data folder {folder} {problem}: {expected}")
         return {
-            part: read_conll(file, provide_pos, strict) if os.path.exists(file) else []
+            part: read_conll(file, provide_pos, strict, unescape) if os.path.exists(file) else []
             for part, file in files.items()
         }
 
 
 def read_conll(
-    path: str | PathLike[str], provide_pos: bool = False, strict: bool = False
+    path: str | PathLike[str],
+    provide_pos: bool = False,
+    strict: bool = False,
+    unescape: bool = False,
 ) -> list[Sample]:
     """Reads the sentences of one file.
 
@@ -90,6 +99,7 @@ def read_conll(
         path: the file.
         provide_pos: whether samples hold the second column (part of speech) too.
         strict: whether an entity that starts with `I-` is an error.
+        unescape: whether tokens go through `unescape_token`, as OntoNotes' should.
 
     Returns:
         `(tokens, tags)` of every sentence, or `((tokens, parts_of_speech), tags)` with
@@ -101,11 +111,13 @@ def read_conll(
     read_conll("train.txt")[0]  # (["EU", "rejects", "German", ...], ["B-ORG", "O", "B-MISC", ...])
     ```
     """
+    for name, flag in (("provide_pos", provide_pos), ("strict", strict), ("unescape", unescape)):
+        check_flag(name, flag)
     path = Path(path)
     samples: list[Sample] = []
     strays: list[str] = []
     for first_line, rows in _sentences(path, columns=3 if provide_pos else 2):
-        tokens = [row[0] for row in rows]
+        tokens = [unescape_token(row[0]) if unescape else row[0] for row in rows]
         raw_tags = [row[-1] for row in rows]
         tags = iob1_to_bio(raw_tags)
         strays += [
@@ -126,12 +138,28 @@ def read_conll(
     return samples
 
 
+def unescape_token(token: str) -> str:
+    r"""A token as raw text has it, from how the Penn Treebank and OntoNotes write it.
+
+    Brackets (`-LRB-` `(`, `-RSB-` `]`, `-LCB-` `{`, ..., inside a token too), quotation marks
+    (two backquotes or apostrophes are `"`, one backquote `'`), OntoNotes' marks of speech (`/.`
+    `.`, `/?` `?`, `/-` `-`, `%uh` `uh`) and backslashes before `*` and `/`.
+
+    Example:
+
+    ```python
+    unescape_token("-LRB-")  # "("
+    ```
+    """
+    return _ESCAPES.sub(lambda match: _RAW.get(match[0], ""), token)
+
+
 def _sentences(path: Path, columns: int) -> Iterator[tuple[int, list[list[str]]]]:
     """Number of the first line and the columns of all lines, for each sentence of a file."""
     layout = "token, part of speech and tag" if columns == 3 else "token and tag"
     rows: list[list[str]] = []
     number = 0
-    for number, line in enumerate(io.StringIO(_text(path), newline=None), start=1):
+    for number, line in enumerate(io.StringIO(read_text(path), newline=None), start=1):
         row = line.split()
         if not row or row[0] == "-DOCSTART-":
             if rows:
@@ -150,18 +178,3 @@ def _sentences(path: Path, columns: int) -> Iterator[tuple[int, list[list[str]]]
         rows.append(row)
     if rows:
         yield number + 1 - len(rows), rows
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: expected UTF-8, received byte 0x{data[error.start]:02x} "
-            f"({error.reason})"
-        ) from None

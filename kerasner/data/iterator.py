@@ -4,12 +4,15 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kerasner.data._input import PARTS, check_flag
 from kerasner.errors import ConfigError, nearest
+from kerasner.registry import register
 
 Pairs = tuple[list[Any], list[Any]]
 """The inputs of some samples and their targets."""
 
 
+@register("data_learning_iterator")
 class DataLearningIterator:
     """Holds the parts of a data set and deals out their samples.
 
@@ -38,13 +41,17 @@ class DataLearningIterator:
         seed: int | None = None,
         shuffle: bool = True,
     ):
-        parts = {part: list(data.get(part, ())) for part in ("train", "valid", "test")}
+        if not isinstance(data, Mapping):
+            raise ConfigError(
+                f"data: expected the samples of {', '.join(PARTS)} by part, received {data!r:.200}"
+            )
         for name in data:
-            if name not in parts:
-                raise ConfigError(f"unknown part {name!r} of a data set: {nearest(name, parts)}")
-        if seed is not None and not isinstance(seed, int):
+            if name not in PARTS:
+                raise ConfigError(f"unknown part {name!r} of a data set: {nearest(name, PARTS)}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise ConfigError(f"seed: expected a whole number or null, received {seed!r:.200}")
-        self._parts = {**parts, "all": parts["train"] + parts["test"] + parts["valid"]}
+        check_flag("shuffle", shuffle)
+        self._parts = {part: list(data.get(part, ())) for part in PARTS}
         self._random = random.Random(seed)
         self._shuffle = shuffle
 
@@ -70,17 +77,25 @@ class DataLearningIterator:
             An iterator over the inputs and the targets of each batch.
         """
         samples = self._samples(part)
-        if batch_size == 0:
-            raise ConfigError("batch_size must be positive, or negative for one batch: received 0")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size == 0:
+            raise ConfigError(
+                "batch_size: expected a positive whole number, or a negative one for one batch of "
+                f"all; received {batch_size!r:.200}"
+            )
         if self._shuffle:
             samples = self._random.sample(samples, len(samples))
         step = batch_size if batch_size > 0 else max(len(samples), 1)
         return (_unzip(samples[i : i + step]) for i in range(0, len(samples), step))
 
     def _samples(self, part: str) -> list[tuple[Any, Any]]:
-        if part not in self._parts:
-            raise ConfigError(f"unknown part {part!r} of a data set: {nearest(part, self._parts)}")
-        return self._parts[part]
+        parts = self._parts
+        if part == "all":
+            return parts["train"] + parts["test"] + parts["valid"]
+        if part not in parts:
+            raise ConfigError(
+                f"unknown part {part!r} of a data set: {nearest(part, [*parts, 'all'])}"
+            )
+        return parts[part]
 
 
 def _unzip(samples: Sequence[tuple[Any, Any]]) -> Pairs:

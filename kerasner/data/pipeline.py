@@ -5,40 +5,65 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from kerasner.errors import DataError
+
 # Sentences of like length share a batch. Upper borders in tokens; the last bucket is open.
 BUCKET_BOUNDARIES = (8, 12, 16, 20, 26, 32, 40, 50, 75, 120)
 _ENCODED_AT_ONCE = 512
 
-Encoder = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+Encoder = Callable[..., dict[str, tf.Tensor]]
+Sentence = Sequence[str] | tuple[Sequence[str], ...]
+"""The tokens of a sentence, or these and further rows as long, such as parts of speech."""
+
+
+def columns(sentences: Sequence[Sentence], count: int = 1) -> list[list[Sequence[str]]]:
+    """Sentences of `count` inputs each -> a list of rows for each input.
+
+    Raises:
+        DataError: a sentence of another number of inputs, or of inputs of different lengths.
+    """
+    if count == 1:
+        return [list(sentences)]
+    for number, sentence in enumerate(sentences):
+        rows = sentence if isinstance(sentence, tuple) else (sentence,)
+        if len(rows) != count or len({len(row) for row in rows}) > 1:
+            raise DataError(
+                f"sentence {number}: expected {count} inputs of the same length, received "
+                f"{len(rows)} of lengths {[len(row) for row in rows]}"
+            )
+    return [list(column) for column in zip(*sentences, strict=True)] or [[] for _ in range(count)]
 
 
 def encoded(
-    sentences: Sequence[Sequence[str]],
+    sentences: Sequence[Sentence],
     tags: Sequence[Sequence[str]],
     encode: Encoder,
     encode_tags: Callable[[tf.Tensor], tf.Tensor],
+    n_inputs: int = 1,
 ) -> tf.data.Dataset:
     """Sentences as ids, one an element, in their order.
 
     Args:
-        sentences: tokens of each sentence.
+        sentences: inputs of each sentence.
         tags: their tags.
-        encode: strings [N] -> dict of tensors [N, ...], the inputs of the network.
+        encode: strings [N] of each input -> dict of tensors [N, ...], the inputs of the network.
         encode_tags: strings [N] -> int [N].
+        n_inputs: number of inputs a sentence.
 
     Returns:
         A dataset of (inputs, tag ids): dict of [T, ...] and int32 [T], cached in memory, so that
         only the first pass computes anything.
     """
 
-    def encode_group(tokens: tf.RaggedTensor, tags: tf.RaggedTensor):
+    def encode_group(sentences: tuple[tf.RaggedTensor, ...], tags: tf.RaggedTensor):
+        splits = sentences[0].row_splits
         inputs = {
-            name: tf.RaggedTensor.from_row_splits(values, tokens.row_splits, validate=False)
-            for name, values in encode(tokens.values).items()
+            name: tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+            for name, values in encode(*(rows.values for rows in sentences)).items()
         }
         return inputs, tags.with_values(tf.cast(encode_tags(tags.values), tf.int32))
 
-    strings = (_ragged(sentences), _ragged(tags))
+    strings = (tuple(map(_ragged, columns(sentences, n_inputs))), _ragged(tags))
     groups = tf.data.Dataset.from_tensor_slices(strings).batch(_ENCODED_AT_ONCE)
     rows = groups.map(encode_group, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
     # Rows of a ragged batch are tensors by value but not yet by type.

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasner import registry
 from kerasner.bio import iob1_to_bio
 from kerasner.data import Conll2003Reader, read_conll
-from kerasner.errors import DataError
+from kerasner.data.conll import unescape_token
+from kerasner.errors import ConfigError, DataError
 
 FILE = """\
 -DOCSTART- -X- -X- O
@@ -137,6 +139,45 @@ def test_iob1_is_an_error_when_strict(write):
         read_conll(path, strict=True)
 
 
+@pytest.mark.parametrize(
+    "token, raw",
+    [
+        *[("-LRB-", "("), ("-RRB-", ")"), ("-LSB-", "["), ("-RSB-", "]"), ("-LCB-", "{")],
+        *[("-RCB-", "}"), ("-LRB-02-RRB-", "(02)"), ("``", '"'), ("''", '"'), ("`", "'")],
+        *[("/.", "."), ("/?", "?"), ("/-", "-"), ("%uh", "uh"), ("%um", "um")],
+        *[("\\*", "*"), ("\\*\\*", "**"), ("1\\/2", "1/2")],
+    ],
+)
+def test_treebank_tokens_become_those_of_raw_text(token, raw):
+    assert unescape_token(token) == raw
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["/", "%", "5%", "%5", "/quote", "and/or", "./", "-", "--", "'", "'s", "(", "LRB", "\\"],
+)
+def test_other_tokens_stay(token):
+    assert unescape_token(token) == token
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(st.text(min_size=1, max_size=8))
+def test_unescaping_never_empties_or_lengthens_a_token(token):
+    assert 0 < len(unescape_token(token)) <= len(token)
+
+
+def test_unescape_is_off_unless_asked_for(write, tmp_path):
+    write("-LRB- NNP O\n%uh NNP B-X\n/. /. I-X\n")
+    reader = Conll2003Reader()
+    assert reader.read(tmp_path)["train"] == [(["-LRB-", "%uh", "/."], ["O", "B-X", "I-X"])]
+    assert reader.read(tmp_path, unescape=True)["train"] == [
+        (["(", "uh", "."], ["O", "B-X", "I-X"])
+    ]
+    # Parts of speech are no tokens.
+    tokens, pos = reader.read(tmp_path, provide_pos=True, unescape=True)["train"][0][0]
+    assert (tokens, pos) == (["(", "uh", "."], ["NNP", "NNP", "/."])
+
+
 def test_legal_bio_gives_no_warning(write):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -181,11 +222,38 @@ def test_home_folder(write, tmp_path, monkeypatch):
 EXPECTED = "expected a folder with train.txt, valid.txt, test.txt"
 
 
+def test_relative_folders_are_looked_for_in_two_places(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASNER_HOME", str(tmp_path / "home"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(ConfigError) as error:
+        Conll2003Reader().read("corpus")
+    for place in ("work/corpus", "home/downloads/corpus"):
+        assert str(tmp_path / place) in str(error.value)
+    (tmp_path / "home/downloads/corpus").mkdir(parents=True)
+    write(FILE, "home/downloads/corpus/train.txt")
+    assert Conll2003Reader().read("corpus")["train"] == SENTENCES
+    (tmp_path / "work/corpus").mkdir()
+    write("nearer O\n", "work/corpus/train.txt")
+    assert Conll2003Reader().read("corpus")["train"] == [(["nearer"], ["O"])]
+
+
 def test_missing_folder(tmp_path):
-    with pytest.raises(DataError, match=f"nowhere does not exist: {EXPECTED}$"):
+    with pytest.raises(ConfigError, match=f"^data_path: no file .*nowhere; {EXPECTED}$"):
         Conll2003Reader().read(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=rf"{EXPECTED} \(ontonotes is not downloaded"):
+    with pytest.raises(ConfigError, match=rf"{EXPECTED} \(ontonotes is not downloaded"):
         Conll2003Reader().read(tmp_path / "nowhere", dataset_name="ontonotes")
+
+
+@pytest.mark.parametrize("name", ["provide_pos", "strict", "unescape"])
+def test_flags_are_true_or_false(write, tmp_path, name):
+    write(FILE)
+    with pytest.raises(ConfigError, match=f"^{name}: expected true or false, received 'no'"):
+        Conll2003Reader().read(tmp_path, **{name: "no"})
+
+
+def test_name_for_configurations():
+    assert registry.get("conll2003_reader") is Conll2003Reader
 
 
 def test_folders_without_training_data(write, tmp_path):

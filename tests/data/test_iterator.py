@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasner import registry
 from kerasner.data import DataLearningIterator
 from kerasner.errors import ConfigError
 
@@ -59,15 +60,33 @@ def test_batches_deal_every_sample_once(count, batch_size, shuffle, seed):
     assert all(0 < len(inputs) <= size for inputs, _ in batches)
 
 
-def test_bad_arguments():
-    with pytest.raises(ConfigError, match="unknown part 'trian' .*did you mean 'train'"):
-        DataLearningIterator({"trian": []})
-    with pytest.raises(ConfigError, match=r"seed: expected a whole number or null, received \[1\]"):
-        DataLearningIterator(DATA, seed=[1])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (({"trian": []},), "unknown part 'trian' .*did you mean 'train'"),
+        (({"all": []},), "unknown part 'all' .*: valid names are train, valid, test$"),
+        (([(["a"], ["O"])],), "^data: expected the samples of train, valid, test by part"),
+        ((DATA, [1]), r"^seed: expected a whole number or null, received \[1\]"),
+        ((DATA, 1.5), "^seed: .* received 1.5"),
+        ((DATA, True), "^seed: .* received True"),
+        ((DATA, 1, "yes"), "^shuffle: expected true or false, received 'yes'"),
+    ],
+)
+def test_bad_settings(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        DataLearningIterator(*arguments)
+
+
+def test_bad_requests():
     iterator = DataLearningIterator(DATA)
     with pytest.raises(ConfigError, match="unknown part 'dev' .*train, valid, test, all"):
         iterator.instances("dev")
     with pytest.raises(ConfigError, match="unknown part 'dev'"):
         iterator.batches("dev", 4)
-    with pytest.raises(ConfigError, match="batch_size .*received 0"):
-        iterator.batches("train", 0)
+    for size in (0, 2.5, True):
+        with pytest.raises(ConfigError, match=f"batch_size: expected .*received {size}"):
+            iterator.batches("train", size)
+
+
+def test_name_for_configurations():
+    assert registry.get("data_learning_iterator") is DataLearningIterator

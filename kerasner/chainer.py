@@ -1,38 +1,17 @@
 """From a resolved configuration to a text pipeline and a network."""
 
-import contextlib
-import inspect
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kerasner import registry
-from kerasner.components import Glove, Ner, SimpleVocab, TextSplitter
-from kerasner.config import COMPONENT_KEYS
+from kerasner import pipe as pipes
+from kerasner.components import Mask, Ner, SimpleVocab, TextSplitter
 from kerasner.errors import ConfigError
 from kerasner.network import NerNetwork
-from kerasner.storage import WEIGHTS_FILE
-
-# An id is the name of a file too.
-_ID = re.compile(rf"(?!{Path(WEIGHTS_FILE).stem}$)[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass
-class _Step:
-    """One entry of the pipe."""
-
-    where: str
-    name: str
-    component: Any
-    inputs: list[str]
-    targets: list[str]
-    outputs: list[str]
-    fit_on: list[str] = field(default_factory=list)
+from kerasner.pipe import Step, config_errors
 
 
 class Chainer:
@@ -43,8 +22,16 @@ class Chainer:
 
     Args:
         config: the "chainer" group of a resolved configuration.
-        data: "x" and "y" of the training part, flat string tensors [N]; fits the vocabularies.
+        data: the inputs and targets of the training part by their names in the configuration, flat
+            string tensors [N]; fits the vocabularies.
         folder: of a saved pipeline; loads the vocabularies. One of the two has to be given.
+
+    Attributes:
+        inputs, targets: names of the variables that are there from the start.
+        network: the untrained network.
+        ner: the component that made it.
+        embedder: the component of the word vectors; None where a vocabulary is embedded.
+        tag_vocab, text_splitter: the components of these tasks.
     """
 
     def __init__(
@@ -55,197 +42,155 @@ class Chainer:
     ):
         if (data is None) == (folder is None):
             raise ValueError("Chainer takes either data to fit on or a folder to load from")
-        self._inputs = _names(config.get("in"), "chainer.in")
-        self._targets = _names(config.get("in_y"), "chainer.in_y")
-        self._outputs = _names(config.get("out"), "chainer.out")
-        self._by_id: dict[str, Any] = {}
-        self._steps: list[_Step] = []
-        pipe = config.get("pipe")
-        if not isinstance(pipe, list) or not all(isinstance(entry, Mapping) for entry in pipe):
-            raise ConfigError(f"chainer.pipe: expected a list of objects, received {pipe!r:.200}")
-        memory = {}
-        if data is not None:
-            memory = {self._inputs[0]: data["x"], self._targets[0]: data["y"]}
-        for index, entry in enumerate(pipe):
-            step = self._build(entry, f"chainer.pipe[{index}]")
-            with _config_errors(step.where):
-                if hasattr(step.component, "fit") and "ref" not in entry:
-                    if folder is not None:
-                        step.component.load(folder, step.name)
-                    elif step.fit_on and step.fit_on[0] in memory:
-                        step.component.fit(memory[step.fit_on[0]])
-                    else:
-                        raise ConfigError(
-                            f"{step.where}: needs fit_on, the variable to be fitted on"
-                        )
-                self._steps.append(step)
-                if data is not None:
-                    self._run(step, memory)
-        for name in self._outputs:
-            self._check_known(name, "chainer.out")
-        self.text_splitter = self._one(TextSplitter, "lazy_tokenizer")
-        self.tag_vocab: SimpleVocab = self._one(SimpleVocab, "simple_vocab", of_targets=True)
-        self.ner: Ner = self._one(Ner, "ner")
+        pipes.check(config)
+        self.inputs, self.targets = pipes.variables(config)
+        self._steps: list[Step] = []
+        memory = dict(data or {})
+        builder = pipes.Builder()
+        for index, entry in enumerate(config["pipe"]):
+            of_targets = self._derives_from_targets(entry)
+            step = builder.build(entry, f"chainer.pipe[{index}]", of_targets)
+            with config_errors(step.where):
+                if folder is not None and hasattr(step.component, "load") and not step.is_ref:
+                    step.component.load(folder, step.name)
+                elif folder is None and hasattr(step.component, "fit") and not step.is_ref:
+                    self._fit(step, memory)
+            self._steps.append(step)
+            if data is not None and self._is_computed(step) and memory.keys() >= set(step.inputs):
+                step.run(memory)
+        self.text_splitter: TextSplitter = self._found(TextSplitter, "lazy_tokenizer")[0]
+        vocabularies = self._found(SimpleVocab, f"simple_vocab over {self.targets}", targets=True)
+        self.tag_vocab: SimpleVocab = vocabularies[0]
+        self.ner: Ner = self._found(Ner, "ner")[0]
         step = next(step for step in self._steps if step.component is self.ner)
-        with _config_errors(step.where):
+        with config_errors(step.where):
             self.network = self._network(step)
-            example = self.encode(tf.constant(["a"]))
+            example = self.encode(*(tf.constant(["a"]) for _ in self.inputs))
             self.network({name: value[None] for name, value in example.items()})
 
     @property
-    def text_layers(self) -> list[keras.layers.Layer]:
-        """The layers that `encode` uses."""
-        components = [step.component for step in self._text_steps]
-        layers = [getattr(component, "lookup", component) for component in components]
-        return [layer for layer in layers if isinstance(layer, keras.layers.Layer)]
+    def text_layers(self) -> list[Any]:
+        """The layers, modules and tables that `encode` uses."""
+        kinds = (tf.Module, keras.layers.Layer, tf.lookup.StaticHashTable)
+        found = []
+        for component in (step.component for step in self._text_steps):
+            if isinstance(component, kinds):
+                found.append(component)
+            elif not isinstance(component, TextSplitter):
+                held = dict(getattr(component, "__dict__", {}))
+                held.pop("embedding", None)  # a part of the network
+                found += [item for item in held.values() if isinstance(item, kinds)]
+        return found
 
-    @property
-    def _text_steps(self) -> list[_Step]:
-        """What can be computed from the text alone."""
-        known, steps = {self._inputs[0]}, []
-        for step in self._steps:
-            trained_on = step.targets or isinstance(step.component, Ner)
-            if not trained_on and known.issuperset(step.inputs):
-                steps.append(step)
-                known.update(step.outputs)
-        return steps
-
-    def encode(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Tokens, strings [N] -> the network's inputs, a dict of tensors [N, ...]."""
-        memory = {self._inputs[0]: tokens}
+    def encode(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tokens and further inputs, strings [N] -> the network's inputs, a dict of [N, ...]."""
+        memory = dict(zip(self.inputs, inputs, strict=True))
         for step in self._text_steps:
-            self._run(step, memory)
-        return {key: memory[name] for key, name in self._network_inputs.items()}
+            step.run(memory)
+        encoded = {key: memory[name] for key, name in self._network_inputs.items()}
+        if encoded["words"].dtype.is_floating:  # there is no id of padding
+            encoded["mask"] = tf.ones_like(inputs[0], tf.float32)
+        return encoded
 
     def save(self, folder: Path) -> None:
         """Writes the fitted vocabularies into an existing folder."""
-        saved = set()
         for step in self._steps:
-            if hasattr(step.component, "save") and id(step.component) not in saved:
-                saved.add(id(step.component))
+            if hasattr(step.component, "save") and not step.is_ref:
                 step.component.save(folder, step.name)
 
-    def _build(self, entry: Mapping[str, Any], where: str) -> _Step:
-        inputs = _names(entry.get("in"), f"{where}.in")
-        targets = _names(entry["in_y"], f"{where}.in_y") if "in_y" in entry else []
-        for name in inputs:
-            self._check_known(name, f"{where}.in")
-        of_targets = self._derives_from_targets(inputs)
-        if "ref" in entry:
-            if str(entry["ref"]) not in self._by_id:
-                hint = registry.unknown(entry["ref"], self._by_id, "ids")
-                raise ConfigError(f"{where}.ref: unknown id {hint}")
-            component = self._by_id[str(entry["ref"])]
-        else:
-            if "class_name" not in entry:
-                raise ConfigError(f"{where}: expected class_name or ref")
-            component_class = registry.get(entry["class_name"], f"{where}.class_name")
-            registry.check_parameters(component_class, entry, where, also=COMPONENT_KEYS)
-            settings = {
-                key: self._resolve(value, f"{where}.{key}")
-                for key, value in entry.items()
-                if key not in COMPONENT_KEYS
-            }
-            if of_targets and "targets" in inspect.signature(component_class).parameters:
-                settings["targets"] = True
-            with _config_errors(f"{where} ({entry['class_name']})"):
-                component = component_class(**settings)
-        name = entry.get("id", f"{entry.get('class_name')}_{len(self._steps)}")
-        if "id" in entry:
-            if not isinstance(name, str) or not _ID.fullmatch(name) or name in self._by_id:
-                raise ConfigError(
-                    f"{where}.id: expected a name of its own of letters, digits and '_', "
-                    f"received {name!r}"
-                )
-            self._by_id[name] = component
-        fit_on = _names(entry["fit_on"], f"{where}.fit_on") if "fit_on" in entry else []
-        for variable in fit_on:
-            self._check_known(variable, f"{where}.fit_on")
-        outputs = _names(entry.get("out"), f"{where}.out")
-        if len(outputs) != 1:
-            raise ConfigError(f"{where}.out: expected one name, received {outputs!r:.200}")
-        return _Step(where, name, component, inputs, targets, outputs, fit_on)
+    @property
+    def _text_steps(self) -> list[Step]:
+        """What the network needs, and can be computed from the inputs alone."""
+        known, steps = set(self.inputs), []
+        for step in self._steps:
+            if not step.targets and self._is_computed(step) and known.issuperset(step.inputs):
+                steps.append(step)
+                known.update(step.outputs)
+        needed, kept = set(self._network_inputs.values()), []
+        for step in reversed(steps):
+            if needed & set(step.outputs):
+                kept.append(step)
+                needed.update(step.inputs)
+        return kept[::-1]
 
-    def _resolve(self, value: Any, where: str) -> Any:
-        """`#id.attribute` -> that attribute of the component."""
-        if isinstance(value, list):
-            return [self._resolve(item, where) for item in value]
-        if not (isinstance(value, str) and value.startswith("#")):
-            return value
-        name, *attributes = value[1:].split(".")
-        if name not in self._by_id:
-            raise ConfigError(f"{where}: unknown id {registry.unknown(name, self._by_id, 'ids')}")
-        found = self._by_id[name]
-        for attribute in attributes:
-            if attribute.startswith("_") or not hasattr(found, attribute):
-                raise ConfigError(f"{where}: {name!r} has no attribute {attribute!r}")
-            found = getattr(found, attribute)
-        return found
+    @staticmethod
+    def _is_computed(step: Step) -> bool:
+        return bool(step.inputs) and not isinstance(step.component, Ner)
 
-    def _check_known(self, name: str, where: str) -> None:
-        known = [*self._inputs, *self._targets]
-        known += [out for step in self._steps for out in step.outputs]
-        if name not in known:
+    @staticmethod
+    def _fit(step: Step, memory: Mapping[str, tf.Tensor]) -> None:
+        if not step.fit_on and getattr(step.component, "ready", False):
+            return
+        fit_on = step.fit_on or step.inputs
+        if not fit_on or not memory.keys() >= set(fit_on):
             raise ConfigError(
-                f"{where}: nothing before it produces {registry.unknown(name, known, 'variables')}"
+                f"{step.where}: needs fit_on, the variable to be fitted on; received "
+                f"{fit_on or 'none'}, of which the data gives no values"
             )
+        step.component.fit(*(memory[name] for name in fit_on))
 
-    def _derives_from_targets(self, names: list[str]) -> bool:
-        derived = set(self._targets)
+    def _derives_from_targets(self, entry: Mapping[str, Any]) -> bool:
+        derived = set(self.targets)
         for step in self._steps:
             if derived & set(step.inputs):
                 derived.update(step.outputs)
-        return bool(derived & set(names))
+        given = entry.get("in", entry.get("fit_on", []))
+        return bool(given) and bool(derived & set(pipes.names(given, "")))
 
-    def _run(self, step: _Step, memory: dict[str, tf.Tensor]) -> None:
-        if isinstance(step.component, TextSplitter):
-            memory[step.outputs[0]] = memory[step.inputs[0]]  # tokens already
-        elif not isinstance(step.component, Ner) and all(i in memory for i in step.inputs):
-            memory[step.outputs[0]] = step.component(*(memory[name] for name in step.inputs))
-
-    def _one(self, kind: type, class_name: str, of_targets: bool | None = None) -> Any:
+    def _found(self, kind: type, what: str, **attributes: Any) -> list[Any]:
         found = {
             id(step.component): step.component
             for step in self._steps
             if isinstance(step.component, kind)
-            and (of_targets is None or step.component.targets == of_targets)
+            and all(getattr(step.component, k) == v for k, v in attributes.items())
         }
-        if len(found) != 1:
-            what = f"{class_name} over {self._targets}" if of_targets else class_name
+        # A second tokenizer gets tokens and lets them pass.
+        if not found or (len(found) > 1 and kind is not TextSplitter):
             raise ConfigError(f"chainer.pipe: expected one {what}, found {len(found)}")
-        return next(iter(found.values()))
+        return list(found.values())
 
-    def _network(self, step: _Step) -> NerNetwork:
+    def _network(self, step: Step) -> NerNetwork:
         producers = {out: s.component for s in self._steps for out in s.outputs}
-        self._network_inputs: dict[str, str] = {}
-        self.embedder: Glove | None = None  # the component of the word vectors
+        words, *others = step.inputs
+        component = producers.get(words)
+        self.embedder = component if hasattr(component, "embedding") else None
+        self._network_inputs = {"words": words}
         n_chars = None
-        for name in step.inputs:
+        for name in others:
             component = producers.get(name)
-            if isinstance(component, Glove):
-                self.embedder = component
-                self._network_inputs["words"] = name
-            elif isinstance(component, SimpleVocab):
+            if isinstance(component, Mask):
+                continue  # padding is known from the ids, and in serving from the lengths
+            if hasattr(component, "embedding"):
+                raise ConfigError(f"{step.where}.in: word vectors have to come first, as {words!r}")
+            if isinstance(component, SimpleVocab):
                 n_chars = component.len
                 self._network_inputs["chars"] = name
             else:
                 self._network_inputs[name] = name
-        if self.embedder is None:
-            raise ConfigError(f"{step.where}.in: expected an output of a component of word vectors")
-        return self.ner.network(self.tag_vocab.items, self.embedder.embedding, n_chars)
+        example = self.encode(*(tf.constant(["a"]) for _ in self.inputs))
+        features = self._features(step, example)
+        component = producers.get(words)
+        embedded: Any = None
+        if self.embedder is not None:
+            embedded = self.embedder.embedding
+        elif isinstance(component, SimpleVocab) and example["words"].shape.rank == 1:
+            embedded = component.len
+        elif not example["words"].dtype.is_floating:
+            raise ConfigError(
+                f"{step.where}.in: expected word ids of a vocabulary or word vectors first, "
+                f"received {words!r}: {example['words'].dtype.name} {example['words'].shape}"
+            )
+        return self.ner.network(self.tag_vocab.items, embedded, n_chars, features)
 
-
-def _names(value: Any, where: str) -> list[str]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise ConfigError(f"{where}: expected a name or a list of names, received {value!r}")
-    return names
-
-
-@contextlib.contextmanager
-def _config_errors(where: str) -> Iterator[None]:
-    """Says which entry it is whose settings a component or a layer does not accept."""
-    try:
-        yield
-    except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
-        raise ConfigError(f"{where}: {error}") from error
+    def _features(self, step: Step, example: Mapping[str, tf.Tensor]) -> dict[str, int]:
+        """Widths of the inputs that are used as they are."""
+        features = {}
+        for name in example.keys() - {"words", "chars", "mask"}:
+            value = example[name]
+            if value.shape.rank != 2 or value.shape[-1] is None or not value.dtype.is_floating:
+                raise ConfigError(
+                    f"{step.where}.in: expected {name!r} to be floats [N, K], a row a token; "
+                    f"received {value.dtype.name} {value.shape}"
+                )
+            features[name] = int(value.shape[-1])
+        return features

@@ -1,39 +1,56 @@
-"""The tagging network: features of each token, recurrent layers, CRF."""
+"""The tagging network: features of each token, recurrent or convolutional layers, CRF."""
 
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
+from kerasner.encoders import BidirectionalGRU, Convolution, build_layer
 from kerasner.layers.crf import CRF
 from kerasner.layers.lstm import LSTM
 
 UNKNOWN_ID = 1  # of TextVectorization: 0 is padding, 1 is any unknown word
+_NO_FEATURES = ("words", "chars", "mask")  # inputs that are not used as they are
 
 
 @keras.saving.register_keras_serializable("kerasner")
 class NerNetwork(keras.Model):
-    """Bidirectional LSTM-CRF over word, character and capitalization features.
+    """Tagger of sentences over word, character and capitalization features.
 
-    Features -> variational dropout -> stacked bidirectional LSTM -> variational dropout -> CRF.
-    Every output is independent of padding and of the rest of the batch. It is an ordinary Keras
-    model: `compile` it with `kerasner.losses.CRFLoss` and `kerasner.metrics.EntityF1`, then `fit`.
+    Features -> variational dropout -> recurrent or convolutional layers, variational dropout
+    between and after them -> dense layer if asked for -> CRF, or tags that do not know of each
+    other. Every output is independent of padding and of the rest of the batch. It is an ordinary
+    Keras model: `compile` it with `kerasner.losses.CRFLoss` and `kerasner.metrics.EntityF1`, then
+    `fit`.
 
     Args:
         tags: names of the tags in the order of their ids.
-        token_embedding: layer from word ids [..., ] to vectors [..., D]; id 0 is padding.
+        token_embedding: layer from word ids [..., ] to vectors [..., D], id 0 being padding; None:
+            the words are vectors already.
         char_features: layer from character ids [..., C] to vectors [..., F], or None.
-        n_hidden_list: units a direction of each LSTM layer.
+        n_hidden_list: units of each layer, in "rnn" of each direction.
+        net_type: "rnn", bidirectional, or "cnn", convolutions along the sentence with ReLU.
+        cell_type: "lstm" or "gru", of "rnn".
+        cnn_filter_width: tokens that a convolution of "cnn" sees.
+        use_batch_norm: normalise in "cnn", between convolution and ReLU, with the statistics of the
+            tokens alone; has no effect in "rnn".
+        two_dense_on_top: a dense layer with ReLU, as wide as the last of `n_hidden_list`, before
+            the tags. No dropout follows it.
+        use_crf: else each tag has a probability of its own (softmax). The output has the same form,
+            with zero transitions, so that loss, metric and decoding are the same.
+        l2_reg: adds l2_reg * sum(W ** 2) / 2 to the loss for the kernels W of recurrent,
+            convolutional and dense layers, that of the tags included.
         dropout: rate of variational dropout: one mask a sentence, shared by all its steps.
         embeddings_dropout, intra_layer_dropout, top_dropout: whether it acts on the features,
-            between LSTM layers, before the CRF.
-        word_dropout: probability, in training, of reading a word as unknown.
+            between the layers, after the last of them.
+        word_dropout: probability, in training, of reading a word as unknown; of word ids alone.
         scheme, constraints: of the `CRF` layer.
 
     Call arguments:
         inputs: dict of
-            "words": int [B, T], 0 is padding;
+            "words": int [B, T], 0 is padding; or float [B, T, E] without `token_embedding`;
             "chars": int [B, T, C], where there are `char_features`;
+            "mask": [B, T], not 0 where there is a token; may be left out where words are ids;
             any further name: float [B, T, K], used as it is, in alphabetical order ("case").
         training: Python bool or None.
 
@@ -51,9 +68,16 @@ class NerNetwork(keras.Model):
     def __init__(
         self,
         tags: Sequence[str],
-        token_embedding: keras.layers.Layer,
+        token_embedding: keras.layers.Layer | None,
         char_features: keras.layers.Layer | None = None,
         n_hidden_list: Sequence[int] = (128,),
+        net_type: str = "rnn",
+        cell_type: str = "lstm",
+        cnn_filter_width: int = 7,
+        use_batch_norm: bool = False,
+        two_dense_on_top: bool = False,
+        use_crf: bool = True,
+        l2_reg: float = 0.0,
         dropout: float = 0.5,
         embeddings_dropout: bool = True,
         intra_layer_dropout: bool = True,
@@ -64,11 +88,29 @@ class NerNetwork(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not n_hidden_list:
-            raise ValueError("Received an empty n_hidden_list; expected the units of each layer")
+        units = [int(number) for number in n_hidden_list]
+        if not units or min(units) < 1:
+            raise ValueError(
+                f"Received n_hidden_list={n_hidden_list!r}; expected the units of each layer"
+            )
+        if word_dropout and token_embedding is None:
+            raise ValueError(f"Received word_dropout={word_dropout} for words that are no ids")
+        for name, value, known in (
+            ("net_type", net_type, ("rnn", "cnn")),
+            ("cell_type", cell_type, ("lstm", "gru")),
+        ):
+            if value not in known:
+                raise ValueError(f"Received {name}={value!r}; expected one of {known}")
         self._settings = {
             "tags": list(tags),
-            "n_hidden_list": [int(units) for units in n_hidden_list],
+            "n_hidden_list": units,
+            "net_type": net_type,
+            "cell_type": cell_type,
+            "cnn_filter_width": cnn_filter_width,
+            "use_batch_norm": use_batch_norm,
+            "two_dense_on_top": two_dense_on_top,
+            "use_crf": use_crf,
+            "l2_reg": l2_reg,
             "dropout": dropout,
             "embeddings_dropout": embeddings_dropout,
             "intra_layer_dropout": intra_layer_dropout,
@@ -80,17 +122,35 @@ class NerNetwork(keras.Model):
         self.token_embedding = token_embedding
         self.char_features = char_features
         self.word_dropout = word_dropout
-        rate = dropout if embeddings_dropout else 0.0
-        self.embeddings_dropout = keras.layers.SpatialDropout1D(rate)
-        self.recurrent_layers = [LSTM(units, bidirectional=True) for units in n_hidden_list]
-        last = len(n_hidden_list) - 1
-        self.dropouts = [
-            keras.layers.SpatialDropout1D(
-                dropout if (top_dropout if layer == last else intra_layer_dropout) else 0.0
+        self.use_crf = use_crf
+        self.embeddings_dropout = _dropout(dropout, embeddings_dropout)
+        regularizer = keras.regularizers.L2(l2_reg / 2) if l2_reg else None
+        if net_type == "cnn":
+            self.encoder_layers = [
+                Convolution(number, cnn_filter_width, use_batch_norm, regularizer)
+                for number in units
+            ]
+        elif cell_type == "gru":
+            self.encoder_layers = [BidirectionalGRU(number, regularizer) for number in units]
+        else:
+            kernels = dict.fromkeys(("kernel_regularizer", "recurrent_regularizer"), regularizer)
+            self.encoder_layers = [LSTM(number, bidirectional=True, **kernels) for number in units]
+        acts = [intra_layer_dropout] * (len(units) - 1) + [top_dropout]
+        self.dropouts = [_dropout(dropout, switch) for switch in acts]
+        self.dense = self.crf = self.independent_tags = None
+        if two_dense_on_top:
+            self.dense = keras.layers.Dense(
+                units[-1], "relu", kernel_initializer="orthogonal", kernel_regularizer=regularizer
             )
-            for layer in range(last + 1)
-        ]
-        self.crf = CRF(tags=list(tags), scheme=scheme, constraints=constraints)
+        if use_crf:
+            self.crf = CRF(
+                tags=list(tags),
+                scheme=scheme,
+                constraints=constraints,
+                kernel_regularizer=regularizer,
+            )
+        else:
+            self.independent_tags = keras.layers.Dense(len(tags), kernel_regularizer=regularizer)
 
     @property
     def tags(self) -> list[str]:
@@ -102,45 +162,81 @@ class NerNetwork(keras.Model):
         """Tagging scheme of the tags."""
         return self._settings["scheme"]
 
+    @property
+    def named_layers(self) -> dict[str, keras.layers.Layer]:
+        """The layers that have weights, by the names under which these are stored."""
+        named = {"token_embedding": self.token_embedding, "char_features": self.char_features}
+        for index, layer in enumerate(self.encoder_layers):
+            if isinstance(layer, BidirectionalGRU):
+                named[f"recurrent_{index}/forward"] = layer.forward_layer
+                named[f"recurrent_{index}/backward"] = layer.backward_layer
+            else:
+                kind = "convolution" if isinstance(layer, Convolution) else "recurrent"
+                named[f"{kind}_{index}"] = layer
+        # One name for either, so that one may start from the weights of the other.
+        named |= {"dense": self.dense, "crf": self.crf or self.independent_tags}
+        return {name: layer for name, layer in named.items() if layer is not None}
+
     def token_features(self, inputs: dict[str, tf.Tensor], training=None) -> tf.Tensor:
-        """Features of single tokens: inputs of shape [..., ] and [..., C] -> float [..., D]."""
+        """Features of single tokens: inputs of shape [..., ], [..., C], ... -> float [..., D]."""
         words = inputs["words"]
         if training and self.word_dropout:
             dropped = (tf.random.uniform(tf.shape(words)) < self.word_dropout) & (words != 0)
             words = tf.where(dropped, tf.cast(UNKNOWN_ID, words.dtype), words)
-        features = [self.token_embedding(words)]
+        if self.token_embedding is None:
+            features = [tf.cast(words, self.compute_dtype)]
+        else:
+            features = [self.token_embedding(words)]
         if self.char_features is not None:
             features.append(self.char_features(inputs["chars"], training=training))
-        others = [inputs[name] for name in sorted(inputs) if name not in ("words", "chars")]
+        others = [inputs[name] for name in sorted(inputs) if name not in _NO_FEATURES]
         features += [tf.cast(other, features[0].dtype) for other in others]
         return tf.concat(features, axis=-1)
 
     def tag_potentials(self, features: tf.Tensor, mask: tf.Tensor, training=None) -> tf.Tensor:
-        """Features [B, T, D] and mask bool [B, T] -> output of the CRF layer."""
+        """Features [B, T, D] and mask bool [B, T] -> output of the CRF layer, or one like it."""
         x = self.embeddings_dropout(features, training=training)
-        for recurrent, dropout in zip(self.recurrent_layers, self.dropouts, strict=True):
-            x = dropout(recurrent(x, mask=mask, training=training), training=training)
-        return self.crf(x, mask=mask, training=training)
+        for layer, dropout in zip(self.encoder_layers, self.dropouts, strict=True):
+            x = dropout(layer(x, mask=mask, training=training), training=training)
+        if self.dense is not None:
+            x = self.dense(x)
+        if self.crf is not None:
+            return self.crf(x, mask=mask, training=training)
+        emissions = tf.cast(self.independent_tags(x), tf.float32)
+        steps = tf.concat([emissions, tf.cast(mask, tf.float32)[..., None]], axis=-1)
+        return tf.pad(steps, [[0, 0], [len(self.tags), 0], [0, 0]])  # the transitions
 
     def call(self, inputs, training=None):
+        if "mask" in inputs:
+            mask = tf.cast(inputs["mask"], tf.bool)
+        elif self.token_embedding is not None:
+            mask = inputs["words"] != 0
+        else:
+            raise ValueError(f"Received {sorted(inputs)}; expected a 'mask' beside word vectors")
         features = self.token_features(inputs, training=training)
-        return self.tag_potentials(features, inputs["words"] != 0, training=training)
+        return self.tag_potentials(features, mask, training=training)
 
     def build(self, input_shape):
         """Creates all weights: a dict of shapes, as the inputs -> None."""
         shapes = {name: tuple(shape) for name, shape in input_shape.items()}
         self._input_shapes = shapes
-        _build(self.token_embedding, shapes["words"])
-        width = self.token_embedding.compute_output_shape(shapes["words"])[-1]
+        if self.token_embedding is None:
+            width = shapes["words"][-1]
+        else:
+            build_layer(self.token_embedding, shapes["words"])
+            width = self.token_embedding.compute_output_shape(shapes["words"])[-1]
         if self.char_features is not None:
-            _build(self.char_features, shapes["chars"])
+            build_layer(self.char_features, shapes["chars"])
             width += self.char_features.compute_output_shape(shapes["chars"])[-1]
-        width += sum(shapes[name][-1] for name in shapes if name not in ("words", "chars"))
-        shape = (*shapes["words"], width)
-        for recurrent in self.recurrent_layers:
-            _build(recurrent, shape)
-            shape = recurrent.compute_output_shape(shape)
-        _build(self.crf, shape)
+        width += sum(shapes[name][-1] for name in shapes if name not in _NO_FEATURES)
+        shape = (*shapes["words"][:2], width)
+        for layer in self.encoder_layers:
+            build_layer(layer, shape)
+            shape = layer.compute_output_shape(shape)
+        if self.dense is not None:
+            build_layer(self.dense, shape)
+            shape = (*shape[:2], self.dense.units)
+        build_layer(self.crf or self.independent_tags, shape)
         self.built = True
 
     def get_build_config(self):
@@ -166,7 +262,5 @@ class NerNetwork(keras.Model):
         return cls(**config)
 
 
-def _build(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> None:
-    if not layer.built:
-        with tf.name_scope(layer.name):
-            layer.build(shape)
+def _dropout(rate: float, acts: bool) -> keras.layers.Layer:
+    return keras.layers.SpatialDropout1D(rate if acts else 0.0)

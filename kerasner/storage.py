@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasner.errors import ArchiveError, ConfigError
+from kerasner.layers import ProductQuantizedEmbedding, QuantizedEmbedding
+from kerasner.network import NerNetwork
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
@@ -99,25 +100,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def layer_weights(model: keras.Model) -> dict[str, Any]:
+def layer_weights(model: NerNetwork) -> dict[str, Any]:
     """The trained variables of a `NerNetwork` under names that no Keras version changes.
 
-    Frozen word vectors are not among them: they belong to the vocabulary.
+    With them go what training counts along, such as the moving means of batch normalisation, but
+    not frozen word vectors: these belong to the vocabulary.
     """
     named = {}
-    for layer, attribute in _weighted_layers(model):
-        for weight in layer.trainable_weights:
-            named[f"{attribute}/{weight.name.split('/')[-1].split(':')[0]}"] = weight
+    for prefix, layer in model.named_layers.items():
+        frozen = isinstance(layer, (QuantizedEmbedding, ProductQuantizedEmbedding))
+        weights = [layer.embeddings] if frozen else layer.weights
+        for weight in weights:
+            name = own = f"{prefix}/{weight.name.split('/')[-1].split(':')[0]}"
+            count = 1
+            while name in named:  # in a layer made of layers
+                name, count = f"{own}_{count}", count + 1
+            named[name] = weight
     return named
-
-
-def _weighted_layers(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
-    for attribute in ("token_embedding", "char_features", "crf"):
-        layer = getattr(model, attribute)
-        if layer is not None:
-            yield layer, attribute
-    for index, layer in enumerate(model.recurrent_layers):
-        yield layer, f"recurrent_{index}"
 
 
 def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
@@ -147,7 +146,7 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
         raise ArchiveError(f"{path}: missing or damaged weights: {error}") from error
 
 
-def assign_weights(model: keras.Model, stored: Mapping[str, np.ndarray], where: str) -> None:
+def assign_weights(model: NerNetwork, stored: Mapping[str, np.ndarray], where: str) -> None:
     """Sets the variables of a built model.
 
     Raises:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kerasner import bio, storage
 from kerasner.chainer import Chainer
+from kerasner.data.pipeline import columns
 from kerasner.network import NerNetwork
 from kerasner.tagging import TaggingGraph
 
@@ -89,37 +90,55 @@ class Tagger:
             chainer.text_layers,
             splitter.tokenizer,
             splitter.sentence_splitter,
+            chainer.inputs[1:],
         )
 
     def __call__(
-        self, batch: Sequence[str] | Sequence[Sequence[str]]
+        self, batch: Sequence[str] | Sequence[Sequence[str]], *further: Sequence[Sequence[str]]
     ) -> tuple[list[list[str]], list[list[str]]]:
         """Tags a batch of texts, or of sentences given as token lists.
+
+        Args:
+            batch: texts, or lists of tokens.
+            further: the other inputs of the configuration, such as parts of speech: of each
+                sentence a list as long as its tokens. With them, texts are not taken.
 
         Returns:
             The tokens and their tags in BIO, a list a text each.
         """
-        if isinstance(batch, str):
-            raise TypeError(f"expected a list of texts or of token lists, received {batch!r}")
-        if all(isinstance(item, str) for item in batch):
+        names = self.chainer.inputs
+        if len(further) != len(names) - 1:
+            raise TypeError(f"expected the inputs {names}, received {1 + len(further)} of them")
+        for rows in (batch, *further):
+            if isinstance(rows, str):
+                raise TypeError(f"expected a list of texts or of token lists, received {rows!r}")
+        if not further and all(isinstance(item, str) for item in batch):
             tokens, tags = [], []
             for result in self._batches(self.graph.text, list(batch)):
                 tokens += _rows(result["tokens"], result["lengths"])
                 tags += _rows(result["tags"], result["lengths"])
             return tokens, tags
-        for row in batch:
+        for row in (row for rows in (batch, *further) for row in rows):
             if isinstance(row, (str, bytes)) or not all(isinstance(t, str) and t for t in row):
                 raise TypeError(
-                    f"expected only texts or only lists of non-empty tokens, received {row!r:.200}"
+                    f"expected only {'' if further else 'texts or only '}lists of non-empty "
+                    f"tokens, received {row!r:.200}"
                 )
-        tokens = [list(row) for row in batch]
-        tags = []
-        for result in self._batches(lambda rows: self.graph.tokens(_padded(rows)), tokens):
+        tokens, tags = [list(row) for row in batch], []
+        sentences = list(zip(tokens, *further, strict=True)) if further else tokens
+        columns(sentences, len(names))  # checks the lengths
+
+        def tag(sentences):
+            return self.graph.tokens(*map(_padded, columns(sentences, len(names))))
+
+        for result in self._batches(tag, sentences):
             tags += _rows(result["tags"], result["lengths"])
         return tokens, tags
 
     def entities(self, texts: Sequence[str]) -> list[list[Entity]]:
         """The entities of each text, in their order."""
+        if self.chainer.inputs[1:]:
+            raise TypeError(f"a model with the inputs {self.chainer.inputs} takes no raw text")
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"expected a list of texts, received {texts!r:.200}")
         found = []
@@ -143,10 +162,10 @@ class Tagger:
                 chunk = tf.constant([text.encode("utf-8", "replace") for text in chunk])
             yield {name: value.numpy() for name, value in function(chunk).items()}
 
-    def evaluate(self, samples: Sequence[tuple[Sequence[str], Sequence[str]]]) -> bio.Report:
-        """Tags sentences and compares: (tokens, tags) pairs -> conlleval's counts and scores."""
-        sentences = [list(tokens) for tokens, _ in samples]
-        return bio.report([list(tags) for _, tags in samples], self(sentences)[1])
+    def evaluate(self, samples: Sequence[tuple[Any, Sequence[str]]]) -> bio.Report:
+        """Tags sentences and compares: (inputs, tags) pairs -> conlleval's counts and scores."""
+        inputs = columns([sentence for sentence, _ in samples], len(self.chainer.inputs))
+        return bio.report([list(tags) for _, tags in samples], self(*inputs)[1])
 
     def export(self, path: str | os.PathLike, version: int | None = None) -> Path:
         """Writes a SavedModel of text to tags; see `kerasner.serving.export`."""

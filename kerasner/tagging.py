@@ -16,9 +16,9 @@ _PARALLEL_CHUNKS = 2
 _BYTES = [bytes([code]) for code in range(256)]
 
 
-def _traced(*signature: tf.TensorSpec):
+def _traced(function: Callable, *signature: tf.TensorSpec) -> tf.types.experimental.GenericFunction:
     # No Python control flow over tensors: without AutoGraph tracing takes a third of the time.
-    return tf.function(input_signature=signature, autograph=False)
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
 class _Tagged(NamedTuple):
@@ -49,7 +49,7 @@ class _Sentences(NamedTuple):
 
 
 class TaggingGraph(tf.Module):
-    """Three functions of text or tokens, ready to be saved: see design of the SavedModel in README.
+    """Functions of text or tokens, ready to be saved: see "Serve it" in README.
 
     All sentences of a batch are rows of one work list, sorted by length and tagged in chunks of a
     budget of tokens, so that the cost follows the number of tokens whatever their distribution, and
@@ -57,19 +57,25 @@ class TaggingGraph(tf.Module):
 
     Args:
         network: a built network.
-        encode: tokens, strings [N] -> the network's inputs, a dict of tensors [N, ...].
+        encode: strings [N] of each input -> the network's inputs, a dict of tensors [N, ...].
         text_layers: the layers that `encode` uses; a SavedModel holds their tables.
         tokenizer, sentence_splitter: from texts to sentences of tokens.
+        further_inputs: names of the inputs beside the tokens. With them there are no functions of
+            raw text.
         token_budget: tokens a chunk, padding included.
+
+    Attributes:
+        signatures: the functions by the names of their signatures.
     """
 
     def __init__(
         self,
         network: NerNetwork,
-        encode: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+        encode: Callable[..., dict[str, tf.Tensor]],
         text_layers: Sequence[tf.Module],
         tokenizer: Tokenizer,
         sentence_splitter: SentenceSplitter,
+        further_inputs: Sequence[str] = (),
         token_budget: int = TOKEN_BUDGET,
     ):
         super().__init__(name="kerasner")
@@ -90,13 +96,26 @@ class TaggingGraph(tf.Module):
         self._token_budget = token_budget
         self._finder = ChunkFinder(network.tags, network.scheme)
         self._continues = _continuations(network.tags, network.scheme)
-        self._bio_tags = np.array([_as_bio(tag, network.scheme) for tag in network.tags])
+        self._use_crf = network.use_crf
 
-    @_traced(tf.TensorSpec([None], tf.string, name="text"))
-    def text(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        texts = tf.TensorSpec([None], tf.string, name="text")
+        names = ["tokens", *further_inputs]
+        rows = [tf.TensorSpec([None, None], tf.string, name=name) for name in names]
+        flat = [tf.TensorSpec([None], tf.string) for _ in names]
+        # `_split` and `_tag` are functions of their own so that a SavedModel holds each once.
+        self._tag = _traced(self._tag_flat, tf.TensorSpec([None], tf.int32), *flat)
+        self.tokens = _traced(self._of_tokens, *rows)
+        self.signatures = {"tokens": self.tokens}
+        if not further_inputs:
+            self._split = _traced(self._split_texts, tf.TensorSpec([None], tf.string))
+            self.text = _traced(self._of_text, texts)
+            self.entities = _traced(self._entities_of_text, texts)
+            self.signatures |= {"serving_default": self.text, "entities": self.entities}
+
+    def _of_text(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Raw texts [B] -> tokens, tags, scores, offsets of each; signature `serving_default`."""
         sentences = self._split(text)
-        tagged = self._tag(sentences.tokens, _row_lengths(sentences.is_first))
+        tagged = self._tag(_row_lengths(sentences.is_first), sentences.tokens)
 
         def dense(values, empty):
             ragged = tf.RaggedTensor.from_row_splits(values, sentences.splits, validate=False)
@@ -105,15 +124,14 @@ class TaggingGraph(tf.Module):
         lengths = sentences.splits[1:] - sentences.splits[:-1]
         return {
             "tokens": dense(sentences.tokens, ""),
-            "tags": dense(tf.gather(self._bio_tags, tagged.tag), ""),
+            "tags": dense(self._bio_tags(tagged.tag, sentences.is_first), ""),
             "scores": dense(tf.exp(tagged.marginal), 0.0),
             "starts": dense(sentences.starts, 0),
             "ends": dense(sentences.ends, 0),
             "lengths": tf.cast(lengths, tf.int32),
         }
 
-    @_traced(tf.TensorSpec([None, None], tf.string, name="tokens"))
-    def tokens(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _of_tokens(self, tokens: tf.Tensor, *further: tf.Tensor) -> dict[str, tf.Tensor]:
         """Token rows [B, T], padded with "" -> tags and scores; signature `tokens`.
 
         Each row is one sentence. Padding may stand anywhere; `lengths` counts up to the last token.
@@ -121,22 +139,22 @@ class TaggingGraph(tf.Module):
         mask = tokens != ""
         places = tf.where(mask)
         counts = tf.math.count_nonzero(mask, axis=1, dtype=tf.int32)
-        tagged = self._tag(tf.gather_nd(tokens, places), counts)
+        tagged = self._tag(counts, *(tf.gather_nd(rows, places) for rows in (tokens, *further)))
+        is_first = tf.concat([[True], places[1:, 0] != places[:-1, 0]], 0)[: tf.shape(places)[0]]
         shape = tf.shape(tokens, out_type=tf.int64)
         last = tf.cast(mask, tf.int32) * (tf.range(tf.shape(tokens)[1]) + 1)
         empty = tf.fill(shape, "")
-        tags = tf.tensor_scatter_nd_update(empty, places, tf.gather(self._bio_tags, tagged.tag))
+        tags = tf.tensor_scatter_nd_update(empty, places, self._bio_tags(tagged.tag, is_first))
         return {
             "tags": tags,
             "scores": tf.scatter_nd(places, tf.exp(tagged.marginal), shape),
             "lengths": tf.reduce_max(tf.pad(last, [[0, 0], [0, 1]]), axis=1),
         }
 
-    @_traced(tf.TensorSpec([None], tf.string, name="text"))
-    def entities(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _entities_of_text(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Raw texts [B] -> entities of each; signature `entities`."""
         sentences = self._split(text)
-        tagged = self._tag(sentences.tokens, _row_lengths(sentences.is_first))
+        tagged = self._tag(_row_lengths(sentences.is_first), sentences.tokens)
         is_start, is_end, label = self._finder.boundaries(tagged.tag, sentences.is_first)
         first, last = tf.where(is_start)[:, 0], tf.where(is_end)[:, 0]
 
@@ -171,10 +189,17 @@ class TaggingGraph(tf.Module):
             "counts": tf.math.bincount(tf.cast(rows, tf.int32), minlength=tf.size(text)),
         }
 
-    # `_split` and `_tag` are functions of their own so that a SavedModel holds each of them once.
+    def _bio_tags(self, tags: tf.Tensor, is_first: tf.Tensor) -> tf.Tensor:
+        """Tag ids int32 [N] -> the same entities in BIO, strings [N]."""
+        is_start, _, label = self._finder.boundaries(tags, is_first)
+        labels = self._finder.labels
+        return tf.where(
+            is_start,
+            tf.gather(np.array(["O", *(f"B-{label}" for label in labels)]), label),
+            tf.gather(np.array(["O", *(f"I-{label}" for label in labels)]), label),
+        )
 
-    @_traced(tf.TensorSpec([None], tf.string))
-    def _split(self, text: tf.Tensor) -> _Sentences:
+    def _split_texts(self, text: tf.Tensor) -> _Sentences:
         tokenized = self._tokenizer(text)
         tokens = tokenized["tokens"]
         is_first = self._sentence_splitter(tokens, tokenized["paragraph_starts"])
@@ -187,11 +212,13 @@ class TaggingGraph(tf.Module):
             tokenized["text"],
         )
 
-    @_traced(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
-    def _tag(self, tokens: tf.Tensor, lengths: tf.Tensor) -> _Tagged:
-        """Flat tokens [N] of sentences of the given lengths, int32 [R]."""
-        distinct, index = tf.unique(tokens)
-        features = self._token_features(self._encode(distinct), training=False)
+    def _tag_flat(self, lengths: tf.Tensor, *inputs: tf.Tensor) -> _Tagged:
+        """Flat tokens and further inputs [N] of sentences of the given lengths, int32 [R]."""
+        index = tf.range(tf.size(inputs[0]))
+        if len(inputs) == 1:
+            distinct, index = tf.unique(inputs[0])
+            inputs = (distinct,)
+        features = self._token_features(self._encode(*inputs), training=False)
         order = tf.argsort(lengths, stable=True)
         sorted_lengths = tf.gather(lengths, order)
         sorted_starts = tf.gather(tf.cumsum(lengths, exclusive=True), order)
@@ -236,6 +263,10 @@ class TaggingGraph(tf.Module):
         """Features [R, L, D] -> what is known of each token, [R, L]."""
         packed = self._tag_potentials(features, mask, training=False)
         emissions, _, transitions = unpack(packed)
+        if not self._use_crf:
+            tags = tf.argmax(emissions, axis=-1, output_type=tf.int32)
+            best = tf.reduce_max(tf.nn.log_softmax(emissions), axis=-1)
+            return _Tagged(tags, best, best, tf.zeros_like(best))
         tags, _ = linear_chain.viterbi(emissions, lengths, transitions)
         messages = linear_chain.posterior(emissions, lengths, transitions)
 
@@ -290,8 +321,3 @@ def _continuations(tags: list[str], scheme: str) -> np.ndarray:
             for a in parts
         ]
     )
-
-
-def _as_bio(tag: str, scheme: str) -> str:
-    prefix, label = schemes.split_tag(tag, scheme)
-    return {"S": f"B-{label}", "E": f"I-{label}"}.get(prefix, tag)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
-import zipfile
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kerasner.errors import ArchiveError, DataError
+from kerasner import _vector_file
+from kerasner.errors import DataError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -37,22 +38,28 @@ def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         >>> codes.tolist(), scales.tolist()
         ([[127, -64], [0, 0]], [1.0, 0.0])
     """
-    matrix = np.asarray(matrix, np.float32)
-    if matrix.ndim != 2:
-        raise ValueError(f"Expected a matrix [V, D]. Received: shape {matrix.shape}")
-    if not np.isfinite(matrix).all():
-        row = int(np.argmax(~np.isfinite(matrix).all(axis=1)))
-        raise ValueError(f"Expected finite numbers. Received: {matrix[row]} in row {row}")
+    matrix = finite_matrix(matrix)
     scales = np.abs(matrix).max(axis=1, initial=0.0) / np.float32(127)
     codes = matrix / np.where(scales > 0, scales, np.float32(1))[:, None]
     # The clip matters for subnormal rows only, whose scale is rounded coarsely.
     return np.clip(np.rint(codes), -127, 127).astype(np.int8), scales
 
 
+def finite_matrix(matrix: np.ndarray) -> np.ndarray:
+    """A matrix as float32; ValueError for another shape and for infinity or NaN."""
+    matrix = np.asarray(matrix, np.float32)
+    if matrix.ndim != 2:
+        raise ValueError(f"Expected a matrix [V, D]. Received: shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        row = int(np.argmax(~np.isfinite(matrix).all(axis=1)))
+        raise ValueError(f"Expected finite numbers. Received: {matrix[row]} in row {row}")
+    return matrix
+
+
 def read_glove(
     path: str | os.PathLike, max_words: int | None = None
 ) -> tuple[list[str], np.ndarray]:
-    """Reads word vectors in the text format of GloVe or word2vec, plain or compressed by gzip.
+    """Reads word vectors in the text format of GloVe, word2vec or fastText (.vec), or gzipped.
 
     Each line holds a word and D numbers, separated by single spaces. A first line of two integers
     is word2vec's header (number of words, D). The last D fields of a line are the vector, so a word
@@ -203,8 +210,7 @@ class QuantizedVectors:
             )
         if not np.isfinite(self.scales).all():
             raise DataError("Expected finite scales. Received: infinity or NaN")
-        if len(set(self.words)) != size:
-            raise DataError(f"Expected distinct words. Received: {size} with repetitions")
+        _vector_file.check_distinct(self.words)
 
     @classmethod
     def from_float(cls, words: list[str], matrix: np.ndarray) -> QuantizedVectors:
@@ -212,20 +218,24 @@ class QuantizedVectors:
         codes, scales = quantize_rows(matrix)
         return cls(list(words), codes, scales)
 
+    @property
+    def dim(self) -> int:
+        """Size D of a vector."""
+        return self.codes.shape[1]
+
+    def rows(self, indices: Any = slice(None)) -> np.ndarray:
+        """Vectors of the words at `indices` (a slice or integers [N]): float32 [N, D]."""
+        return self.codes[indices] * self.scales[indices][:, None]
+
+    def subset(self, indices: Sequence[int]) -> QuantizedVectors:
+        """The words at `indices`, in that order, and their vectors."""
+        indices = np.asarray(indices, np.intp)
+        words = [self.words[index] for index in indices]
+        return QuantizedVectors(words, self.codes[indices], self.scales[indices])
+
     def save(self, path: str | os.PathLike) -> None:
         """Writes one compressed file, beside `path` first, then renamed."""
-        path = Path(path)
-        broken = next((word for word in self.words if "\n" in word), None)
-        if broken is not None:
-            raise DataError(f"Expected words without line breaks. Received: {broken!r}")
-        blob = np.frombuffer("\n".join(self.words).encode("utf-8"), np.uint8)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with open(beside, "wb") as file:
-                np.savez_compressed(file, words=blob, codes=self.codes, scales=self.scales)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        _vector_file.save(path, self.words, codes=self.codes, scales=self.scales)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> QuantizedVectors:
@@ -234,18 +244,4 @@ class QuantizedVectors:
         Raises:
             ArchiveError: The file is missing, damaged or of another kind.
         """
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as parts:
-                text = parts["words"].tobytes().decode("utf-8")
-                codes, scales = parts["codes"], parts["scales"]
-            # No words and one empty word give the same text.
-            return cls(text.split("\n") if len(codes) else [], codes, scales)
-        except FileNotFoundError:
-            raise ArchiveError(f"{path}: no such file, expected quantised word vectors") from None
-        except (
-            OSError, EOFError, ValueError, KeyError, TypeError, AttributeError,
-            MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error, DataError,
-        ) as error:
-            raise ArchiveError(
-                f"{path}: damaged, or not a file of quantised word vectors: {error}"
-            ) from error
+        return _vector_file.load(path, cls, ("codes", "scales"), "quantised word vectors")

@@ -72,7 +72,7 @@ def graph(net: NerNetwork | None = None, **settings) -> TaggingGraph:
 def sequences(net: NerNetwork, words: list[str]) -> dict[tuple[str, ...], float]:
     """Probability of every tag sequence of one sentence, from the weights alone."""
     features = net.token_features(encode(tf.constant(words)), training=False)[None]
-    states = net.recurrent_layers[0](features, training=False)[0].numpy().astype(np.float64)
+    states = net.encoder_layers[0](features, training=False)[0].numpy().astype(np.float64)
     crf = {
         name: tf.convert_to_tensor(getattr(net.crf, name)).numpy().astype(np.float64)
         for name in ("kernel", "bias", "transitions", "left_boundary", "right_boundary")
@@ -208,3 +208,58 @@ def test_substrings_are_those_of_python(texts, data):
 def test_substrings_of_no_text():
     nothing = tf.zeros([0], tf.int32)
     assert _substrings(tf.zeros([0], tf.string), nothing, nothing, nothing).shape == (0,)
+
+
+def softmax_network() -> NerNetwork:
+    """Tags that know nothing of each other."""
+    embedding = keras.layers.Embedding(len(WORDS) + 2, 4)
+    net = NerNetwork(BIO, embedding, n_hidden_list=[3], use_crf=False)
+    net({"words": tf.constant([[1]])})
+    random = np.random.default_rng(3)
+    for weight in net.trainable_weights:
+        weight.assign(random.normal(size=weight.shape, scale=2.0))
+    return net
+
+
+def test_without_a_crf_scores_are_those_of_softmax():
+    net = softmax_network()
+    words = list("abcdeabdcebbadec")
+    features = net.token_features(encode(tf.constant(words)), training=False)[None]
+    packed = net.tag_potentials(features, tf.ones([1, len(words)], tf.bool), training=False)
+    probabilities = tf.nn.softmax(packed[0, len(BIO) :, : len(BIO)]).numpy()
+    best = [BIO[i] for i in probabilities.argmax(-1)]
+    assert best != bio.iob1_to_bio(best)  # an I- that continues nothing is among them
+    tagging = TaggingGraph(net, encode, [lookup()], Tokenizer("whitespace"), SentenceSplitter())
+    tagged = tagging.tokens(tf.constant([words]))
+    tags = [tag.decode() for tag in tagged["tags"].numpy()[0]]
+    assert tags == bio.iob1_to_bio(best)
+    np.testing.assert_allclose(tagged["scores"][0], probabilities.max(-1), rtol=1e-5)
+    found = {k: v.numpy()[0] for k, v in tagging.entities(tf.constant([" ".join(words)])).items()}
+    entities = bio.entities(best)
+    assert [label.decode() for label in found["labels"]] == [label for label, *_ in entities]
+    products = [probabilities.max(-1)[start:end].prod() for _, start, end in entities]
+    np.testing.assert_allclose(found["scores"], products, rtol=1e-5)
+
+
+def test_further_inputs_stand_beside_the_tokens():
+    net = NerNetwork(BIO, keras.layers.Embedding(len(WORDS) + 2, 4), n_hidden_list=[3])
+    shapes = {"words": tf.constant([[1]]), "pos": tf.zeros([1, 1, 2])}
+    net(shapes)
+    random = np.random.default_rng(3)
+    for weight in net.trainable_weights:
+        weight.assign(random.normal(size=weight.shape, scale=2.0))
+
+    def encode_both(tokens, pos):
+        flags = tf.stack([pos == "N", pos == "V"], axis=-1)
+        return {**encode(tokens), "pos": tf.cast(flags, tf.float32) * 9.0}
+
+    split = Tokenizer("whitespace"), SentenceSplitter()
+    tagging = TaggingGraph(net, encode_both, [lookup()], *split, further_inputs=["pos"])
+    assert list(tagging.signatures) == ["tokens"] and not hasattr(tagging, "text")
+    tokens = tf.constant([["a", "a", "a"], ["a", "", ""]])
+    pos = tf.constant([["N", "V", "X"], ["V", "", ""]])
+    scores = tagging.tokens(tokens, pos)["scores"].numpy()
+    swapped = tagging.tokens(tokens[::-1], pos[::-1])["scores"].numpy()
+    np.testing.assert_allclose(scores, swapped[::-1], atol=1e-6)
+    alone = tagging.tokens(tf.constant([["a"]]), tf.constant([["N"]]))["scores"].numpy()
+    assert abs(alone[0, 0] - scores[1, 0]) > 1e-3  # another part of speech, another score

@@ -54,6 +54,15 @@ def test_words_with_spaces_separators_and_bad_utf8(tmp_path):
     np.testing.assert_array_equal(matrix, np.arange(1, 11).reshape(5, 2))
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_read_fasttext_text(tmp_path, pack):
+    """A header, a space after each vector, `</s>` first, and words of blanks beyond ASCII."""
+    text = "4 2\n</s> 0.1 -0.25 \n\u3000 1 2 \nNew\u00a0York 3 4 \n1e5 5e-3 -6 \n"
+    words, matrix = read_glove(write(tmp_path, pack(text.encode("utf-8")), "cc.vec"))
+    assert words == ["</s>", "\u3000", "New\u00a0York", "1e5"]
+    np.testing.assert_array_equal(matrix, np.float32([[0.1, -0.25], [1, 2], [3, 4], [5e-3, -6]]))
+
+
 def test_a_number_is_a_word_too(tmp_path):
     words, matrix = read_glove(write(tmp_path, "1996 0.5 1.5\n7 2 3\n"))
     assert words == ["1996", "7"]
@@ -166,6 +175,21 @@ def test_quantized_vectors_round_trip(tmp_path_factory, words, dim, seed):
 
 def small():
     return QuantizedVectors.from_float(["a", "b"], np.array([[1.0, -2.0, 0.5], [0, 0, 0]]))
+
+
+def test_rows_and_subset():
+    vectors = QuantizedVectors(
+        ["a", "b", "c"], np.int8([[1, 2], [-3, 0], [5, 6]]), np.float32([2, 0.5, 1])
+    )
+    rows = np.float32([[2, 4], [-1.5, 0], [5, 6]])
+    assert vectors.dim == 2 and vectors.rows().dtype == np.float32
+    np.testing.assert_array_equal(vectors.rows(), rows)
+    np.testing.assert_array_equal(vectors.rows([2, 0, 2]), rows[[2, 0, 2]])
+    assert vectors.rows([]).shape == (0, 2)
+    part = vectors.subset([2, 0])
+    assert part.words == ["c", "a"]
+    np.testing.assert_array_equal(part.rows(), rows[[2, 0]])
+    assert vectors.subset([]).rows().shape == (0, 2)
 
 
 def test_saving_is_reproducible_and_replaces(tmp_path):

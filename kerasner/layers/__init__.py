@@ -6,6 +6,7 @@ from kerasner.layers.char_splitter import CharSplitter
 from kerasner.layers.crf import CRF, Potentials, unpack
 from kerasner.layers.lowercase import Lowercase
 from kerasner.layers.lstm import LSTM
+from kerasner.layers.product_quantized_embedding import ProductQuantizedEmbedding
 from kerasner.layers.quantized_embedding import QuantizedEmbedding
 from kerasner.layers.sanitizer import Sanitizer
 from kerasner.layers.sentence_splitter import SentenceSplitter
@@ -19,6 +20,7 @@ __all__ = [
     "CharSplitter",
     "Lowercase",
     "Potentials",
+    "ProductQuantizedEmbedding",
     "QuantizedEmbedding",
     "Sanitizer",
     "SentenceSplitter",

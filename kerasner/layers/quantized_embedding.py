@@ -9,7 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from kerasner._compat import NO_AUTOCAST
-from kerasner.vectors import quantize_rows
+from kerasner.layers._two_tables import (
+    add_trainable_table,
+    check_at_least,
+    check_shape,
+    ensure_built,
+    look_up,
+    set_trainable_table,
+)
+from kerasner.vectors import QuantizedVectors, quantize_rows
 
 
 @keras.saving.register_keras_serializable("kerasner")
@@ -54,13 +62,8 @@ class QuantizedEmbedding(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value, least in (
-            ("output_dim", output_dim, 1),
-            ("trainable_rows", trainable_rows, 1),
-            ("frozen_rows", frozen_rows, 0),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}. Received: {name}={value}")
+        check_at_least(1, output_dim=output_dim, trainable_rows=trainable_rows)
+        check_at_least(0, frozen_rows=frozen_rows)
         self.output_dim = output_dim
         self.trainable_rows = trainable_rows
         self.frozen_rows = frozen_rows
@@ -68,14 +71,21 @@ class QuantizedEmbedding(keras.layers.Layer):
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
 
+    @classmethod
+    def from_vectors(
+        cls, vectors: QuantizedVectors, trainable_rows: int, **kwargs: Any
+    ) -> QuantizedEmbedding:
+        """Makes a layer whose frozen table holds `vectors`: word `i` has id `trainable_rows + i`.
+
+        `kwargs` go to the constructor.
+        """
+        layer = cls(vectors.dim, trainable_rows, len(vectors.words), **kwargs)
+        layer.set_frozen_quantized(vectors.codes, vectors.scales)
+        return layer
+
     def build(self, input_shape: Any) -> None:
-        # No autocast: casting a whole table would cost more than the lookup.
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=(self.trainable_rows, self.output_dim),
-            dtype="float32",
-            initializer=self.embeddings_initializer,
-            **NO_AUTOCAST,
+        self.embeddings = add_trainable_table(
+            self, self.trainable_rows, self.output_dim, self.embeddings_initializer
         )
         if self.frozen_rows:
             self.codes = self.add_weight(
@@ -97,10 +107,7 @@ class QuantizedEmbedding(keras.layers.Layer):
 
     def set_trainable(self, matrix: np.ndarray) -> None:
         """Sets the trainable table to floats [trainable_rows, D]; row 0 has no effect."""
-        matrix = np.asarray(matrix, np.float32)
-        self._check_shape("matrix", matrix, (self.trainable_rows, self.output_dim))
-        self._ensure_built()
-        self.embeddings.assign(matrix)
+        set_trainable_table(self, matrix)
 
     def set_frozen(self, matrix: np.ndarray) -> None:
         """Quantises floats [frozen_rows, D] into the frozen table."""
@@ -111,39 +118,21 @@ class QuantizedEmbedding(keras.layers.Layer):
         codes, scales = np.asarray(codes), np.asarray(scales, np.float32)
         if codes.dtype != np.int8:
             raise ValueError(f"codes must be int8. Received: {codes.dtype}")
-        self._check_shape("codes", codes, (self.frozen_rows, self.output_dim))
-        self._check_shape("scales", scales, (self.frozen_rows,))
-        self._ensure_built()
+        check_shape("codes", codes, (self.frozen_rows, self.output_dim))
+        check_shape("scales", scales, (self.frozen_rows,))
+        ensure_built(self)
         if self.frozen_rows:
             self.codes.assign(codes)
             self.scales.assign(scales)
 
-    def _check_shape(self, name: str, value: np.ndarray, expected: tuple[int, ...]) -> None:
-        if value.shape != expected:
-            raise ValueError(f"{name} must have shape {expected}. Received: {value.shape}")
-
-    def _ensure_built(self) -> None:
-        if not self.built:
-            self.build((None,))
-
     def call(self, ids: tf.Tensor) -> tf.Tensor:
-        ids = tf.cast(ids, tf.int32)
-        frozen = ids >= self.trainable_rows
-        # Gathering from the variable itself, not from its value, never copies the table.
-        table = self.embeddings
-        table = table if isinstance(table, tf.Variable) else table.value
-        # With no frozen table every id goes to the trainable one, which refuses those too large.
-        rows = tf.where(frozen, 0, ids) if self.frozen_rows else ids
-        outputs = tf.gather(table, rows)
-        # A product zeroes both padding and its gradient, at a fraction of a broadcast select.
-        outputs *= tf.cast(rows > 0, tf.float32)[..., None]
-        if self.frozen_rows:
-            rows = tf.where(frozen, ids - self.trainable_rows, 0)
-            codes = tf.gather(tf.convert_to_tensor(self.codes), rows)
-            scales = tf.gather(tf.convert_to_tensor(self.scales), rows)
-            scales *= tf.cast(frozen, tf.float32)
-            outputs += tf.cast(codes, tf.float32) * scales[..., None]
+        outputs = look_up(ids, self.embeddings, self.frozen_rows, self._dequantize)
         return tf.cast(outputs, self.compute_dtype)
+
+    def _dequantize(self, rows: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+        codes = tf.gather(tf.convert_to_tensor(self.codes), rows)
+        scales = tf.gather(tf.convert_to_tensor(self.scales), rows) * factors
+        return tf.cast(codes, tf.float32) * scales[..., None]
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return inputs != 0 if self.mask_zero else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import unicodedata
 
@@ -33,18 +34,19 @@ class Sanitizer(keras.layers.Layer):
     """Removes diacritics and, if asked, evens out digits.
 
     With `diacritical` each string is decomposed canonically (NFD) and all characters with a
-    non-zero canonical combining class are deleted; nothing is composed again. So `é` becomes `e`,
-    `ё` becomes `е` and `й` becomes `и`. Covered are all characters of the Unicode version of the
-    Python that builds the layer, with one exception: Hangul syllables, which hold no combining
-    characters, stay whole. Letters without a canonical decomposition (`ø`, `ł`) stay too.
+    non-zero canonical combining class are deleted; nothing is composed again. So `é` becomes `e`
+    and `ё` becomes `е`, as most Russian texts spell it anyway; `й`, a letter of its own, is kept
+    unless `keep` says otherwise. Covered are all characters of the Unicode version of the Python
+    that builds the layer, with one exception: Hangul syllables, which hold no combining characters,
+    stay whole. Letters without a canonical decomposition (`ø`, `ł`) stay too.
 
     Bytes that are not valid UTF-8 become U+FFFD; on TensorFlow 2.15 so do noncharacters (U+FDD0).
 
     Args:
         diacritical: Whether to remove diacritics.
         nums: Whether to replace each of the digits 0 to 9 by `1`.
-        keep: Characters that are left as they are, for example `"йЙ"`, where they stand as one
-            character; already decomposed text loses its marks.
+        keep: Characters that keep their marks; written as a letter and a mark they become one
+            character. With `""` the letter `й` becomes `и`, as DeepPavlov had it.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -54,7 +56,7 @@ class Sanitizer(keras.layers.Layer):
         A string tensor of the same shape.
 
     Raises:
-        ValueError: If `keep` is not a string.
+        ValueError: If `keep` is not a string, or another argument not a bool.
 
     Example:
 
@@ -66,9 +68,12 @@ class Sanitizer(keras.layers.Layer):
     """
 
     def __init__(
-        self, diacritical: bool = True, nums: bool = False, keep: str = "", **kwargs
+        self, diacritical: bool = True, nums: bool = False, keep: str = "йЙ", **kwargs
     ) -> None:
         super().__init__(**kwargs)
+        for name, value in (("diacritical", diacritical), ("nums", nums)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be a bool, received: {value!r}")
         if not isinstance(keep, str):
             raise ValueError(f"keep must be a string of characters, received: {keep!r}")
         self.diacritical = diacritical
@@ -102,6 +107,10 @@ class Sanitizer(keras.layers.Layer):
         return strings
 
     def _remove_marks(self, strings: tf.Tensor) -> tf.Tensor:
+        for kept in self.keep:
+            spelt = unicodedata.normalize("NFD", kept)
+            if len(spelt) > 1:
+                strings = tf.strings.regex_replace(strings, re.escape(spelt), kept)
         codes = tf.strings.unicode_decode(strings, "UTF-8")
         sources = tf.constant(self._sources)
         places = tf.minimum(tf.searchsorted(sources, codes.values), len(self._sources) - 1)

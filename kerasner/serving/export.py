@@ -44,11 +44,7 @@ def export(tagger: Tagger, path: str | os.PathLike, version: int | None = None) 
             tf.saved_model.save(
                 graph,
                 str(beside),
-                signatures={
-                    "serving_default": graph.text,
-                    "tokens": graph.tokens,
-                    "entities": graph.entities,
-                },
+                signatures=graph.signatures,
             )
     except OSError as error:
         raise ConfigError(f"cannot write {place}: {error.strerror or error}") from error

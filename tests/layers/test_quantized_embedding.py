@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasner.layers.quantized_embedding import QuantizedEmbedding
-from kerasner.vectors import quantize_rows
+from kerasner.vectors import QuantizedVectors, quantize_rows
 
 TRAINABLE = np.float32([[9, 9], [1, -1], [0.5, 0.25]])
 CODES = np.int8([[127, -127], [0, 0], [1, 2], [64, -3]])
@@ -63,14 +63,14 @@ def test_tf_function_of_unknown_shape():
 
 @pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("frozen", [0, 4])
-@pytest.mark.parametrize("bad", [-1, None])
+@pytest.mark.parametrize("bad", [-1, None, 2**32 + 1])
 def test_ids_out_of_range_raise(in_graph, frozen, bad):
     built = QuantizedEmbedding(2, trainable_rows=3, frozen_rows=frozen)
     bad = 3 + frozen if bad is None else bad
     call = tf.function(lambda ids: built(ids)) if in_graph else built
-    assert call(tf.constant([2 + frozen])).shape == (1, 2)
+    assert call(tf.constant([2 + frozen], tf.int64)).shape == (1, 2)
     with tf.device("CPU:0"), pytest.raises(tf.errors.InvalidArgumentError):
-        call(tf.constant([1, bad]))
+        call(tf.constant([1, bad], tf.int64))
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
@@ -116,6 +116,13 @@ def test_mixed_precision_keeps_the_tables():
     assert outputs.dtype == tf.float16
     np.testing.assert_array_equal(outputs, TABLE[[[6, 1]]])
     assert [weight.dtype for weight in built.get_weights()] == [np.float32, np.int8, np.float32]
+
+
+def test_from_vectors():
+    vectors = QuantizedVectors(list("abcd"), CODES, SCALES)
+    made = QuantizedEmbedding.from_vectors(vectors, 3, name="words", mask_zero=True)
+    assert made.name == "words" and made.mask_zero and made.frozen_rows == 4
+    np.testing.assert_array_equal(made(tf.range(3, 7)), TABLE[3:])
 
 
 def test_weights_and_their_roles():

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from kerasner.layers.sanitizer import Sanitizer
 
 
-def bare(text: str, keep: str = "") -> str:
+def bare(text: str, keep: str = "йЙ") -> str:
     """DeepPavlov's sanitizer, but for Hangul syllables and what is kept."""
+    for kept in keep:
+        text = text.replace(unicodedata.normalize("NFD", kept), kept)
 
     def change(character):
         if "가" <= character <= "힣" or character in keep:
@@ -31,8 +33,9 @@ def sanitized(text: str | bytes, **options) -> str:
     [
         ("é", "e"),
         ("Göttingen", "Gottingen"),
-        ("ёлка чай", "елка чаи"),
+        ("ёлка чай Й", "елка чай Й"),
         ("e\u0301", "e"),
+        ("и\u0306 и\u0301", "й и"),
         ("\u0301", ""),
         ("ệ", "e"),
         ("øł각", "øł각"),
@@ -61,7 +64,7 @@ def test_every_character():
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(
     st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=20),
-    st.sampled_from(["", "йЙé"]),
+    st.sampled_from(["", "йЙ", "йЙé"]),
 )
 def test_as_unicodedata_does(text, keep):
     assert sanitized(text, keep=keep) == bare(text, keep)
@@ -80,15 +83,26 @@ def test_digits():
 
 
 def test_keep():
-    assert sanitized("йЙё", keep="йЙ") == "йЙе"
-    assert sanitized("и\u0306", keep="й") == "и"
+    assert sanitized("йЙёé", keep="Йé") == "иЙеé"
+    assert sanitized("и\u0306e\u0301", keep="é") == "иé"
+    assert sanitized("≠=\u0338;\u037e", keep="≠\u037e") == "≠≠;\u037e"
     with pytest.raises(ValueError, match=r"keep .*received: \['й'\]"):
         Sanitizer(keep=["й"])
 
 
+def test_as_deeppavlov_had_it():
+    assert sanitized("йЙёé", keep="") == "иИеe"
+
+
+@pytest.mark.parametrize("name", ["diacritical", "nums"])
+def test_flags_are_checked(name):
+    with pytest.raises(ValueError, match=f"{name} must be a bool, received: 'yes'"):
+        Sanitizer(**{name: "yes"})
+
+
 def test_shapes():
     words = [["é", "b"], ["", "й1"]]
-    assert Sanitizer()(words).numpy().tolist() == [[b"e", b"b"], [b"", "и1".encode()]]
+    assert Sanitizer()(words).numpy().tolist() == [[b"e", b"b"], [b"", "й1".encode()]]
     assert Sanitizer()("é").numpy() == b"e"
     assert Sanitizer()(tf.zeros([0, 3], tf.string)).shape == (0, 3)
     assert Sanitizer()(np.array(["é"], object)).numpy().tolist() == [b"e"]

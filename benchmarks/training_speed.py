@@ -89,7 +89,7 @@ def peer(chainer, steps_per_epoch: int) -> keras.Model:
             self.embeddings_dropout = keras.layers.SpatialDropout1D(ours.embeddings_dropout.rate)
             self.recurrent = [
                 keras.layers.Bidirectional(keras.layers.LSTM(layer.units, return_sequences=True))
-                for layer in ours.recurrent_layers
+                for layer in ours.encoder_layers
             ]
             self.crf = tfa.layers.CRF(n_tags)
 

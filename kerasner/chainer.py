@@ -32,6 +32,8 @@ class Chainer:
         ner: the component that made it.
         embedder: the component of the word vectors; None where a vocabulary is embedded.
         tag_vocab, text_splitter: the components of these tasks.
+        row_names: what the last rows of tables of trained vectors stand for, see
+            `kerasner.transfer.Pipeline`.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class Chainer:
         component = producers.get(words)
         self.embedder = component if hasattr(component, "embedding") else None
         self._network_inputs = {"words": words}
+        self.row_names: dict[str, list[str]] = {}
         n_chars = None
         for name in others:
             component = producers.get(name)
@@ -164,6 +167,7 @@ class Chainer:
                 raise ConfigError(f"{step.where}.in: word vectors have to come first, as {words!r}")
             if isinstance(component, SimpleVocab):
                 n_chars = component.len
+                self.row_names["char_features"] = component.items
                 self._network_inputs["chars"] = name
             else:
                 self._network_inputs[name] = name
@@ -173,8 +177,11 @@ class Chainer:
         embedded: Any = None
         if self.embedder is not None:
             embedded = self.embedder.embedding
+            if hasattr(self.embedder, "own"):
+                self.row_names["token_embedding"] = self.embedder.own
         elif isinstance(component, SimpleVocab) and example["words"].shape.rank == 1:
             embedded = component.len
+            self.row_names["token_embedding"] = component.items
         elif not example["words"].dtype.is_floating:
             raise ConfigError(
                 f"{step.where}.in: expected word ids of a vocabulary or word vectors first, "

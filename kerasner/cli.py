@@ -11,20 +11,22 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TextIO
 
 from kerasner import config as configuration
+from kerasner import downloads, requirements
 from kerasner._version import __version__
 from kerasner.errors import ConfigError, DataError, KerasnerError, nearest
 from kerasner.pretrained import names as pretrained_names
 from kerasner.pretrained import pretrained
 
 if TYPE_CHECKING:
-    from kerasner.bio import Report, Score
+    from kerasner.evaluation import Evaluation
     from kerasner.tagger import Entity, Tagger
 
+_LOG = logging.getLogger(__name__)
 _LEAVE = ("exit", "stop", "quit", "q")
 
 
@@ -57,34 +59,83 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _install(options: argparse.Namespace) -> None:
+    lines = requirements.lines(_resolved(options))
+    if not lines:
+        _LOG.info("%s needs nothing that is not installed with kerasner", options.config)
+        return
+    _LOG.info("installing %s", ", ".join(lines))
+    requirements.install(lines)
+
+
+def _download(options: argparse.Namespace) -> None:
+    config = _resolved(options)
+    if not downloads.sources(config):
+        _LOG.info("%s has no files to download", options.config)
+    for path in downloads.download(config):
+        print(path)
+
+
 def _train(options: argparse.Namespace) -> None:
+    if options.download:
+        downloads.download(_resolved(options))
     _import_tensorflow()
     from kerasner import training
 
     data = training.read_data(options.config, options.set)
+    stdout = sys.stdout
     # Keras writes its progress to stdout, which belongs to the results.
     with contextlib.redirect_stdout(sys.stderr):
-        verbose = 1 if sys.stderr.isatty() else 2
-        tagger = training.train_model(options.config, options.set, verbose, data)
-    _report(training.evaluate(tagger, data))
+        tagger = training.train_model(
+            options.config,
+            options.set,
+            1 if sys.stderr.isatty() else 2,
+            data,
+            recursive=options.recursive,
+            start_epoch_num=options.start_epoch_num,
+            tell=lambda event: _print(event, stdout),
+        )
+    _LOG.info("Testing the best saved model")
+    _report(training.evaluate(tagger, data, training.resolve(options.config, options.set)))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    folder = configuration.user_path(options.config)
+    if not _is_config(options.config) and os.path.isfile(folder / "config.json"):
+        if options.set or options.data is None:
+            raise ConfigError(
+                f"{options.config!r} is a model: --data names the folder to score it on, and there "
+                "is no configuration to --set"
+            )
+        _import_tensorflow()
+        from kerasner import training
+        from kerasner.tagger import Tagger
+
+        config = training.saved_config(folder, options.data)
+        _report(training.evaluate(Tagger.load(folder), training.read(config), config))
+        return
+    settings = list(options.set)
+    if options.data is not None:
+        settings.append(f"dataset_reader.data_path={json.dumps(options.data)}")
+    configuration.load(options.config)  # what is wrong with it is said before TensorFlow is there
     _import_tensorflow()
     from kerasner import training
 
-    _report(training.evaluate_model(options.config, options.set))
+    _report(training.evaluate_model(options.config, settings, download=options.download))
 
 
 def _predict(options: argparse.Namespace) -> None:
     with _input(options.file) as source:
         tagger = _tagger(options)
-        lines = _lines(source)
-        while batch := list(islice(lines, options.batch_size)):
+        names = tagger.chainer.inputs
+        _check_takes_text(options, names)
+        samples = _samples(_lines(source), names)
+        while batch := list(islice(samples, options.batch_size)):
+            columns = [list(column) for column in zip(*batch, strict=True)]
             if options.entities:
-                answers = [list(map(_entity, found)) for found in tagger.entities(batch)]
+                answers = [list(map(_entity, found)) for found in tagger.entities(columns[0])]
             else:
-                answers = zip(*tagger(batch), strict=True)
+                answers = zip(*tagger(*columns), strict=True)
             for answer in answers:
                 print(json.dumps(answer, ensure_ascii=False))
             sys.stdout.flush()
@@ -92,14 +143,56 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _interact(options: argparse.Namespace) -> None:
     tagger = _tagger(options)
-    print("x::", end="", flush=True)
-    for line in _lines(sys.stdin.buffer):
+    names = tagger.chainer.inputs
+    _check_takes_text(options, names)
+    lines = _prompted(names)
+    while sample := list(islice(_samples(lines, names), 1)):
+        columns = [[value] for value in sample[0]]
+        if options.entities:
+            found = [f"{e.text}  {e.label}  {e.score:.3f}" for e in tagger.entities(*columns)[0]]
+            print(">>", "\n   ".join(found) or "no entities")
+        else:
+            print(">>", *zip(*tagger(*columns), strict=True))
+
+
+def _prompted(names: Sequence[str]) -> Iterator[str]:
+    """What is typed after a prompt for each input in turn."""
+    lines = _lines(sys.stdin.buffer)
+    for name in cycle(names):
+        print(f"{name}::", end="", flush=True)
+        line = next(lines, None)
+        if line is None:
+            print()
+            return
         if line.strip() in _LEAVE:
             return
-        found = [f"{e.text}  {e.label}  {e.score:.3f}" for e in tagger.entities([line])[0]]
-        print(">>", "\n   ".join(found) or "no entities")
-        print("x::", end="", flush=True)
-    print()
+        yield line
+
+
+def _samples(lines: Iterable[str], names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Lines, taken in turn for each input -> the inputs of each sample.
+
+    Of several inputs each is a list of what white space separates, a single one is a text.
+    """
+    if len(names) == 1:
+        yield from ((line,) for line in lines)
+        return
+    lines = iter(lines)
+    number = 0
+    while rows := [tuple(line.split()) for line in islice(lines, len(names))]:
+        number += len(rows)
+        lengths = [len(row) for row in rows]
+        if len(rows) < len(names) or len(set(lengths)) > 1:
+            raise DataError(
+                f"line {number}: expected a line for each of {', '.join(names)}, of as many words "
+                f"as the first; received {len(rows)} lines of {lengths} words"
+            )
+        yield tuple(map(list, rows))
+
+
+def _check_takes_text(options: argparse.Namespace, names: Sequence[str]) -> None:
+    if options.entities and len(names) > 1:
+        raise ConfigError(f"--entities takes texts alone; this model takes {', '.join(names)}")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -116,9 +209,11 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=verb)
         return added
 
+    install = add("install", _install, "Install what a configuration needs besides kerasner.")
+    fetch = add("download", _download, "Fetch the files that a configuration names.")
     train = add("train", _train, "Train a model; one that was stopped goes on.")
     evaluate = add("evaluate", _evaluate, "Score a trained model on the valid and test parts.")
-    for verb in (train, evaluate):
+    for verb in (install, fetch, train, evaluate):
         verb.add_argument(
             "config", metavar="CONFIG", help="name of a configuration, or path of its .json file"
         )
@@ -133,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
             f"with kerasner ({', '.join(pretrained_names()) or 'none'}), or name of a "
             "configuration",
         )
-    for verb in (train, evaluate, predict, interact, export):
+    for verb in (install, fetch, train, evaluate, predict, interact, export):
         verb.add_argument(
             "--set",
             metavar="path.to.key=value",
@@ -141,15 +236,44 @@ def _parser() -> argparse.ArgumentParser:
             default=[],
             help="change a value of the configuration; may be repeated",
         )
-    predict.add_argument(
-        "-f", "--file", default="-", help="UTF-8 text, one sample a line; -, the default: stdin"
+    for verb in (train, evaluate, predict, interact, export):
+        verb.add_argument(
+            "-d", "--download", action="store_true", help="fetch the configuration's files first"
+        )
+    train.add_argument(
+        "-e",
+        "--start-epoch-num",
+        type=_number,
+        default=0,
+        metavar="N",
+        help="so many epochs count as done (default 0); a run that goes on knows it by itself",
+    )
+    train.add_argument(
+        "--recursive",
+        action="store_true",
+        help="of no effect: nested configurations are trained as parts of this one",
+    )
+    evaluate.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder of the data; with it, CONFIG may be the folder of a trained model",
     )
     predict.add_argument(
-        "-b", "--batch-size", type=_positive, default=256, help="lines a batch (default 256)"
+        "-f",
+        "--input-file",
+        "--file",
+        dest="file",
+        default="-",
+        help="UTF-8 text, one sample a line; -, the default: stdin. A model of several inputs "
+        "takes a line for each in turn, words separated by white space",
     )
     predict.add_argument(
-        "--entities", action="store_true", help="write entities instead of [[token], [tag]]"
+        "-b", "--batch-size", type=_positive, default=256, help="samples a batch (default 256)"
     )
+    for verb in (predict, interact):
+        verb.add_argument(
+            "--entities", action="store_true", help="write entities instead of tokens and tags"
+        )
     export.add_argument("folder", metavar="DIR", help="new, or a SavedModel to be replaced")
     export.add_argument(
         "--version", type=int, metavar="N", help="write to DIR/N, as TensorFlow Serving expects it"
@@ -165,13 +289,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _positive(text: str) -> int:
+    return _number(text, 1)
+
+
+def _number(text: str, least: int = 0) -> int:
     number = int(text)
-    if number < 1:
+    if number < least:
         raise ValueError
     return number
 
 
-_positive.__name__ = "positive number"  # what argparse calls it in its complaint
+# What argparse calls them in its complaint.
+_positive.__name__ = "positive number"
+_number.__name__ = "whole number"
 
 
 def _tagger(options: argparse.Namespace) -> "Tagger":
@@ -179,7 +309,7 @@ def _tagger(options: argparse.Namespace) -> "Tagger":
     name, folder = options.name, configuration.user_path(options.name)
     # os.path, unlike Path, answers False where a folder may not be read or a name is too long.
     is_model = os.path.isfile(folder / "config.json")
-    is_config = not is_model and (name.endswith(".json") or name in configuration.names())
+    is_config = not is_model and _is_config(name)
     if options.set and not is_config:
         raise ConfigError(f"--set changes a configuration, which {name!r} is not")
     if is_model:
@@ -192,13 +322,17 @@ def _tagger(options: argparse.Namespace) -> "Tagger":
         _import_tensorflow()
         from kerasner.training import build_model
 
-        return build_model(name, options.set)
+        return build_model(name, options.set, download=options.download)
     if name in pretrained_names():
         _import_tensorflow()
         return pretrained(name)
     valid = dict.fromkeys([*pretrained_names(), *configuration.names()])
     what = "the folder holds no model" if os.path.isdir(folder) else "no model is called so"
     raise ConfigError(f"{name!r}: {what}: {nearest(name, valid)}")
+
+
+def _is_config(name: str) -> bool:
+    return name.endswith(".json") or name in configuration.names()
 
 
 def _import_tensorflow() -> None:
@@ -280,21 +414,18 @@ def _entity(entity: "Entity") -> dict[str, Any]:
     return {**entity._asdict(), "score": round(entity.score, 6)}
 
 
-def _report(reports: Mapping[str, "Report"]) -> None:
+def _resolved(options: argparse.Namespace) -> dict[str, Any]:
+    return configuration.resolve(
+        configuration.override(configuration.load(options.config), options.set)
+    )
+
+
+def _report(scores: Mapping[str, "Evaluation"]) -> None:
     """Scores of each part: to be read on stderr, to be parsed on stdout."""
-    for part, report in reports.items():
-        print(f"{part}: {report}", file=sys.stderr)
-        types = {label: _scores(score) for label, score in report.types.items()}
-        content = {**_scores(report.total), "tokens": report.tokens, "types": types}
-        print(json.dumps({part: content}, ensure_ascii=False))
+    for part, score in scores.items():
+        print(f"{part}: {score.report}", file=sys.stderr)
+        _print({part: score.event()})
 
 
-def _scores(score: "Score") -> dict[str, float]:
-    return {
-        "f1": round(score.f1, 2),
-        "precision": round(score.precision, 2),
-        "recall": round(score.recall, 2),
-        "gold": score.gold,
-        "predicted": score.predicted,
-        "correct": score.correct,
-    }
+def _print(event: Mapping[str, Any], file: TextIO | None = None) -> None:
+    print(json.dumps(event, ensure_ascii=False), file=file, flush=True)

@@ -364,6 +364,8 @@ def _set(config: dict[str, Any], keys: list[str], value: Any) -> None:
             step = _index(place, key, path, where)
         elif not isinstance(place, dict):
             raise ConfigError(f"'{path}': '{where}' is {place!r:.200} and has no keys")
+        elif not (depth or last) and key == "train":  # a configuration may do without
+            place.setdefault(key, {})
         elif key not in place:
             _check_new_key(place, key, path, keys[:depth], last)
         if not last:

@@ -13,7 +13,7 @@ _FROM_PAIR = ("exponential", "onecycle", "trapezoid")  # to 0 these would make n
 
 
 class LearningRate(keras.callbacks.Callback):
-    """Sets the learning rate of the optimizer before each epoch, or before each batch.
+    """Sets the learning rate of the optimizer: before each epoch, and before a batch if it changes.
 
     With p for the part of the decay that is done, from 0 to 1, a named decay goes from `start` to
     `end`:
@@ -102,8 +102,9 @@ class LearningRate(keras.callbacks.Callback):
         self._set(self.rate(epoch))
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self._batches:
-            self._set(self.rate(self._epoch, batch))
+        rate = self.rate(self._epoch, batch)
+        if rate != self._current:
+            self._set(rate)
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:

@@ -61,3 +61,45 @@ def _may_follow(before: tuple[str, str], after: tuple[str, str], scheme: str) ->
     allowed = _PREDECESSORS[scheme][after[0]]
     same_label = before[1] == after[1]
     return before[0] in allowed or (same_label and f"{before[0]}+" in allowed)
+
+
+class EntityRules(NamedTuple):
+    """How tags read as entities, legal or not, as conlleval reads them.
+
+    An entity of a label is the longest run of tags of that label in which each continues the one
+    before; the run may begin with any tag of the label ("a stray I- starts an entity").
+
+    Attributes:
+        labels: the labels, sorted.
+        label: int32 [N], index of each tag's label, -1 for O.
+        continues: bool [N, N], whether tag j, right after tag i, belongs to the same entity.
+    """
+
+    labels: list[str]
+    label: np.ndarray
+    continues: np.ndarray
+
+
+def entity_rules(tags: list[str], scheme: str = "bio") -> EntityRules:
+    """What entities `tags` spell.
+
+    Raises:
+        ValueError: a tag outside the scheme.
+
+    Example:
+
+    ```python
+    rules = entity_rules(["O", "B-PER", "I-PER"])
+    rules.labels  # ["PER"]
+    rules.continues  # [1, 2] and [2, 2]
+    ```
+    """
+    parts = [split_tag(tag, scheme) for tag in tags]
+    labels = sorted({label for _, label in parts if label})
+    numbers = [labels.index(label) if label else -1 for _, label in parts]
+    continues = [
+        [label != "" and label == other and prefix in "BI" and next_prefix in "IE"
+         for next_prefix, other in parts]
+        for prefix, label in parts
+    ]  # fmt: skip
+    return EntityRules(labels, np.array(numbers, np.int32), np.array(continues, bool))

@@ -105,12 +105,18 @@ class TaggingGraph(tf.Module):
         # `_split` and `_tag` are functions of their own so that a SavedModel holds each once.
         self._tag = _traced(self._tag_flat, tf.TensorSpec([None], tf.int32), *flat)
         self.tokens = _traced(self._of_tokens, *rows)
-        self.signatures = {"tokens": self.tokens}
         if not further_inputs:
             self._split = _traced(self._split_texts, tf.TensorSpec([None], tf.string))
             self.text = _traced(self._of_text, texts)
             self.entities = _traced(self._entities_of_text, texts)
-            self.signatures |= {"serving_default": self.text, "entities": self.entities}
+
+    @property
+    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        # No attribute: TensorFlow refuses to save a module that has one of this name.
+        functions = {"tokens": self.tokens}
+        if hasattr(self, "text"):
+            functions |= {"serving_default": self.text, "entities": self.entities}
+        return functions
 
     def _of_text(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Raw texts [B] -> tokens, tags, scores, offsets of each; signature `serving_default`."""

@@ -2,78 +2,35 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kerasner import bio, registry, storage
 from kerasner import config as configuration
+from kerasner import downloads, registry, storage
 from kerasner.chainer import Chainer
 from kerasner.checkpoint import Progress, fingerprint
 from kerasner.config import check_number
-from kerasner.data import pipeline
-from kerasner.data.conll import Conll2003Reader
-from kerasner.data.iterator import DataLearningIterator
+from kerasner.data import DataLearningIterator, pipeline
 from kerasner.errors import ArchiveError, ConfigError, DataError
+from kerasner.evaluation import Evaluation, Metric, evaluation
+from kerasner.evaluation import metrics as find_metrics
 from kerasner.losses import CRFLoss
+from kerasner.nesting import inline
+from kerasner.pipe import check, variables
 from kerasner.pretrained import archives
 from kerasner.tagger import Tagger
+from kerasner.train_settings import TrainSettings
+from kerasner.transfer import transfer
 
 Config = Mapping[str, Any] | str | os.PathLike
 
 _LOG = logging.getLogger(__name__)
-
-registry.register("conll2003_reader")(Conll2003Reader)
-registry.register("data_learning_iterator")(DataLearningIterator)
-
-
-class TrainSettings:
-    """The group "train" of a configuration.
-
-    Args:
-        epochs: at most.
-        batch_size: sentences a batch.
-        validation_patience: stop after so many epochs without a better validation F1; 0: never.
-        train_on_valid: train on the parts train and valid together. Nothing is left to choose an
-            epoch by: training runs for all `epochs` and keeps the last.
-        seed: of initial weights, order and dropout; None: another run each time.
-        tensorboard_log_dir: folder for TensorBoard (needs the extra kerasner[tensorboard]).
-    """
-
-    def __init__(
-        self,
-        epochs: int = 100,
-        batch_size: int = 10,
-        validation_patience: int = 7,
-        train_on_valid: bool = False,
-        seed: int | None = None,
-        tensorboard_log_dir: str | None = None,
-    ):
-        for name, value, least in (
-            ("epochs", epochs, 1),
-            ("batch_size", batch_size, 1),
-            ("validation_patience", validation_patience, 0),
-        ):
-            check_number(f"train.{name}", value, least, whole=True)
-        if not isinstance(train_on_valid, bool):
-            raise ConfigError(
-                f"train.train_on_valid: expected true or false, received {train_on_valid!r}"
-            )
-        if seed is not None:
-            check_number("train.seed", seed, 0, 2**32 - 1, whole=True)
-        if tensorboard_log_dir is not None and not isinstance(tensorboard_log_dir, str):
-            raise ConfigError(
-                f"train.tensorboard_log_dir: expected a folder, received {tensorboard_log_dir!r}"
-            )
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.validation_patience = validation_patience
-        self.train_on_valid = train_on_valid
-        self.seed = seed
-        self.tensorboard_log_dir = tensorboard_log_dir
+_ENDLESS = 10**6  # epochs
+_SHOWN = 10  # sentences of "show_examples"
 
 
 def train_model(
@@ -81,17 +38,32 @@ def train_model(
     settings: Iterable[str] = (),
     verbose: int = 1,
     data: DataLearningIterator | None = None,
+    *,
+    download: bool = False,
+    recursive: bool = False,
+    start_epoch_num: int = 0,
+    tell: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> Tagger:
-    """Trains the model of a configuration, keeps the best epoch and saves it to its `save_path`.
+    """Trains the model of a configuration, keeps the best weights and saves it to its `save_path`.
 
     A run that was killed goes on from its last whole epoch when it is started again: weights,
-    optimizer, best score and patience included.
+    optimizer, best score and patience included. Ctrl-C saves the best weights so far, if any were
+    learnt; the run can be taken up all the same.
+
+    Where `ner` has a `load_path` other than its `save_path`, the model there gives the weights to
+    start from.
 
     Args:
         config: a dict, the path of a JSON file, or the name of an installed configuration.
         settings: changes of the form "path.to.key=value".
         verbose: as of `keras.Model.fit`.
         data: the data set, as `read_data` gives it; None: it is read.
+        download: whether to fetch the files of metadata.download first.
+        recursive: as of DeepPavlov. Nested configurations are trained as parts of this one in any
+            case.
+        start_epoch_num: number of epochs that count as done, for their limit and the learning
+            rate; of no account where a run is resumed.
+        tell: called with DeepPavlov's reports in training, {"train": ...} and {"valid": ...}.
 
     Returns:
         The trained tagger.
@@ -101,108 +73,185 @@ def train_model(
 
     Example: `train_model("ner_conll2003", ["dataset_reader.data_path=conll2003"])`
     """
-    resolved = _resolved(config, settings)
-    train = _component(TrainSettings, resolved.get("train", {}), "train")
+    resolved = resolve(config, settings, download)
+    train, metrics = _train_group(resolved)
+    check_number("start_epoch_num", start_epoch_num, 0, whole=True)
+    if 0 < train.epochs <= start_epoch_num:
+        raise ConfigError(
+            f"start_epoch_num: expected less than train.epochs {train.epochs}, received "
+            f"{start_epoch_num}"
+        )
     save_path = _save_path(resolved)
+    start = _start_values(resolved, save_path)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path)
     _check_tensorboard(train)
-    data = data or _read(resolved)
-    for part in ("train", "valid"):
+    data = data or read(resolved)
+    for part in ("train", "valid") if train.validates or train.train_on_valid else ("train",):
         if not data.instances(part)[0]:
-            raise DataError(f"the data set has no {part} part; training needs train and valid")
+            raise DataError(
+                f"the data set has no {part} part; training needs train and valid"
+                + ", or train.val_every_n_epochs=0" * (part == "valid")
+            )
     if train.seed is not None:
         keras.utils.set_random_seed(train.seed)
 
     tagger = fit_pipeline(resolved, data, train.train_on_valid)
+    if start is not None:
+        transfer(Tagger.load(start).chainer, tagger.chainer)
     chainer = tagger.chainer
-    parts = {
-        part: pipeline.encoded(*data.instances(part), chainer.encode, chainer.tag_vocab)
-        for part in ("train", "valid")
-    }
-    learnt, validation = parts["train"], pipeline.evaluation_batches(parts["valid"])
+    learnt = _encoded(chainer, data, "train")
     if train.train_on_valid:
-        learnt, validation = learnt.concatenate(parts["valid"]), None
+        learnt = learnt.concatenate(_encoded(chainer, data, "valid"))
+    validation = None
+    if train.validates:
+        validation = pipeline.evaluation_batches(_encoded(chainer, data, "valid"))
     batches = pipeline.training_batches(learnt, train.batch_size, train.seed)
-    steps = int(batches.cardinality())
-    tagger.model.compile(chainer.ner.optimizer(steps), CRFLoss())
+    epochs = train.epochs or _ENDLESS
+    schedule = chainer.ner.schedule(int(batches.cardinality()), epochs)
+    tagger.model.compile(chainer.ner.optimizer(), CRFLoss())
     progress = Progress(
         save_path.with_name(f"{save_path.name}.training"),
         fingerprint(resolved, [data.instances(part) for part in ("train", "valid")]),
+        train,
+        metrics,
+        learnt,
         validation,
-        patience=train.validation_patience,
-        moving_average=chainer.ner.moving_average,
+        schedule,
+        chainer.ner.moving_average,
+        tell,
+        lambda part: _examples(tagger, data, part),
     )
-    progress.prepare(tagger.model)
-    callbacks = [progress]
+    progress.prepare(tagger.model, start_epoch_num)
+    callbacks = [schedule, progress]
     if train.tensorboard_log_dir:
         callbacks.append(keras.callbacks.TensorBoard(train.tensorboard_log_dir))
+    stopped = False
     if not progress.finished:
-        tagger.model.fit(
-            batches,
-            epochs=train.epochs,
-            initial_epoch=progress.epochs_done,
-            callbacks=callbacks,
-            shuffle=False,
-            verbose=verbose,
-        )
+        try:
+            tagger.model.fit(
+                batches,
+                epochs=epochs,
+                initial_epoch=progress.epochs_done,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=verbose,
+            )
+        except KeyboardInterrupt:
+            if not progress.has_learnt:
+                raise
+            stopped = True
+            _LOG.info("Stopped; the same command goes on after epoch %d", progress.epochs_done)
     progress.restore_best()
+    measured = f" of {metrics[0].name} {progress.best:.4f}" if validation is not None else ""
+    _LOG.info("Saving model%s to %s", measured, save_path)
     tagger.save(save_path)
-    progress.clear()
-    measured = f" of validation F1 {100 * progress.best:.2f}" if validation is not None else ""
-    _LOG.info("saved the model%s to %s", measured, save_path)
+    if not stopped:
+        progress.clear()
     return tagger
 
 
-def build_model(config: Config, settings: Iterable[str] = ()) -> Tagger:
+def build_model(config: Config, settings: Iterable[str] = (), *, download: bool = False) -> Tagger:
     """Loads the model of a configuration: the one that training left in its `save_path`.
 
-    Where there is none yet, it is the model that comes with kerasner under the configuration's
-    name.
+    Where there is none yet, it is the one in its `load_path`, or the model that comes with kerasner
+    under the configuration's name.
+
+    Args:
+        config: a dict, the path of a JSON file, or the name of an installed configuration.
+        settings: changes of the form "path.to.key=value".
+        download: whether to fetch the files of metadata.download where there is no model yet.
 
     Raises:
         kerasner.errors.KerasnerError: a wrong configuration, or no model.
+
+    Example: `build_model(configs.ner.ner_conll2003)(["Bernhard Riemann lived in Göttingen"])`
     """
-    resolved = _resolved(config, settings)
+    resolved = resolve(config, settings)
+    if download and not _model_folder(resolved) and not _shipped(config, resolved):
+        resolved = resolve(config, settings, download=True)
     return _load(config, resolved)
 
 
-def evaluate_model(config: Config, settings: Iterable[str] = ()) -> dict[str, bio.Report]:
+def evaluate_model(
+    config: Config, settings: Iterable[str] = (), *, download: bool = False
+) -> dict[str, Evaluation]:
     """Evaluates the model of a configuration, the one that `build_model` loads.
 
     Returns:
-        Reports of the parts "valid" and "test", as far as the data set has them.
+        Scores of the parts "valid" and "test", as far as the data set has them and the group
+        "train" does not say otherwise.
     """
-    resolved = _resolved(config, settings)
-    return evaluate(_load(config, resolved), _read(resolved))
+    resolved = resolve(config, settings, download)
+    _train_group(resolved)
+    return evaluate(_load(config, resolved), read(resolved), resolved)
 
 
-def evaluate(tagger: Tagger, data: DataLearningIterator) -> dict[str, bio.Report]:
-    """Reports of the parts "valid" and "test", as far as the data set has them."""
-    samples = {part: list(zip(*data.instances(part), strict=True)) for part in ("valid", "test")}
-    return {part: tagger.evaluate(rows) for part, rows in samples.items() if rows}
+def evaluate(
+    tagger: Tagger, data: DataLearningIterator, config: Mapping[str, Any]
+) -> dict[str, Evaluation]:
+    """Scores of a tagger on the parts of a data set that a resolved configuration asks for."""
+    train, metrics = _train_group(config)
+    scores = {}
+    for part in train.evaluated_parts:
+        sentences, tags = data.instances(part)
+        if sentences:
+            scores[part] = evaluation(tags, lambda rows=sentences: _tag(tagger, rows)[1], metrics)
+    return scores
+
+
+def _train_group(config: Mapping[str, Any]) -> tuple[TrainSettings, list[Metric]]:
+    """The group "train" of a resolved configuration, and its metrics."""
+    train = _component(TrainSettings, config.get("train", {}), "train")
+    return train, find_metrics(train.metric_entries, config["chainer"])
 
 
 def read_data(config: Config, settings: Iterable[str] = ()) -> DataLearningIterator:
-    """The data set of a configuration."""
-    return _read(_resolved(config, settings))
+    """The data set of a configuration, of which the group "train" is checked first."""
+    resolved = resolve(config, settings)
+    _train_group(resolved)
+    return read(resolved)
 
 
-def _resolved(config: Config, settings: Iterable[str]) -> dict[str, Any]:
+def resolve(config: Config, settings: Iterable[str], download: bool = False) -> dict[str, Any]:
+    if isinstance(settings, (str, bool)):
+        raise ConfigError(
+            f'settings: expected a list of "path.to.key=value", received {settings!r:.200} '
+            "(download is given by its name: download=True)"
+        )
     changed = configuration.override(configuration.load(config), settings)
-    for group in ("dataset_reader", "chainer"):
-        if group not in changed:
-            raise ConfigError(f"the configuration has no group {group!r}")
-    return configuration.resolve(changed)
+    if "chainer" not in changed:
+        raise ConfigError("the configuration has no group 'chainer'")
+    resolved = configuration.resolve(changed)
+    if download:
+        downloads.download(resolved)
+    resolved = inline(resolved)
+    check(resolved["chainer"])
+    return resolved
 
 
-def _read(config: Mapping[str, Any]) -> DataLearningIterator:
+def saved_config(folder: Path, data_path: str) -> dict[str, Any]:
+    """The configuration of a saved model, to be scored on the data in another folder.
+
+    Raises:
+        kerasner.errors.ArchiveError: there is no model in the folder.
+    """
+    config = storage.read_config(folder)["config"]
+    reader = {"class_name": "conll2003_reader", **config.get("dataset_reader", {})}
+    iterator = {"class_name": "data_learning_iterator", **config.get("dataset_iterator", {})}
+    iterator_class = registry.get(iterator["class_name"], "dataset_iterator.class_name")
+    if "dataset_path" in registry.parameters(iterator_class):
+        iterator["dataset_path"] = data_path
+    reader["data_path"] = data_path
+    return {**config, "dataset_reader": reader, "dataset_iterator": iterator}
+
+
+def read(config: Mapping[str, Any]) -> DataLearningIterator:
+    """The data set of a resolved configuration."""
+    if "dataset_reader" not in config:
+        raise ConfigError("the configuration has no group 'dataset_reader'")
     reader_settings = dict(config["dataset_reader"])
     reader_class = _class(reader_settings, "dataset_reader", "read")
-    if reader_settings.get("provide_pos"):
-        raise ConfigError(
-            "dataset_reader.provide_pos: no pipeline reads parts of speech yet; expected false"
-        )
     # A reader's settings are the arguments of its `read`.
     registry.check_parameters(reader_class().read, reader_settings, "dataset_reader")
     data = reader_class().read(**reader_settings)
@@ -229,25 +278,88 @@ def _component(component_class: type, settings: Mapping[str, Any], where: str) -
     return component_class(**settings)
 
 
+def _ner(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry of the trained component."""
+    found = [entry for entry in config["chainer"]["pipe"] if entry.get("class_name") == "ner"]
+    if len(found) != 1:
+        raise ConfigError(f"chainer.pipe: expected one ner, found {len(found)}")
+    return found[0]
+
+
 def _save_path(config: Mapping[str, Any]) -> Path:
-    for entry in config["chainer"].get("pipe", []):
-        if isinstance(entry, Mapping) and entry.get("class_name") == "ner":
-            if entry.get("save_path"):
-                return configuration.user_path(str(entry["save_path"])).absolute()
-            raise ConfigError("chainer.pipe (ner): save_path is needed, the folder of the model")
-    raise ConfigError("chainer.pipe: expected one ner, found 0")
+    path = _ner(config).get("save_path")
+    if not path:
+        raise ConfigError("chainer.pipe (ner): save_path is needed, the folder of the model")
+    return configuration.user_path(str(path)).absolute()
+
+
+def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | None:
+    """The model whose weights training starts from, if it is another one than is trained."""
+    path = _ner(config).get("load_path")
+    if not path or configuration.user_path(str(path)).absolute() == save_path:
+        return None
+    where = "chainer.pipe (ner).load_path"
+    folder = configuration.find_file(str(path), where)
+    if not os.path.isfile(folder / storage.CONFIG_FILE):
+        raise ConfigError(
+            f"{where}: expected the folder of a trained model to start from, or null; "
+            f"{folder} holds none"
+        )
+    return folder
+
+
+def _model_folder(config: Mapping[str, Any]) -> Path | None:
+    """Where the model of a resolved configuration lies, if there is one."""
+    places = [_save_path(config)]
+    if load_path := _ner(config).get("load_path"):
+        places.append(configuration.user_path(str(load_path)).absolute())
+    return next((p for p in places if os.path.isfile(p / storage.CONFIG_FILE)), None)
 
 
 def _load(config: Config, resolved: Mapping[str, Any]) -> Tagger:
-    folder = _save_path(resolved)
-    if os.path.isfile(folder / storage.CONFIG_FILE):
+    if folder := _model_folder(resolved):
         _LOG.info("using the model in %s", folder)
         return Tagger.load(folder)
-    own_place = _save_path(configuration.resolve(configuration.load(config)))
-    if config in archives.names() and folder == own_place:
-        _LOG.info("using the model %s that comes with kerasner", config)
-        return archives.pretrained(config)
-    raise ArchiveError(f"{folder}: no model here yet; expected a trained one, see kerasner train")
+    if name := _shipped(config, resolved):
+        _LOG.info("using the model %s that comes with kerasner", name)
+        return archives.pretrained(name)
+    raise ArchiveError(
+        f"{_save_path(resolved)}: no model here yet; expected a trained one, see kerasner train"
+    )
+
+
+def _shipped(config: Config, resolved: Mapping[str, Any]) -> str | None:
+    """Name of the model that comes with kerasner for a configuration, unless it is changed."""
+    if isinstance(config, Mapping):
+        return None
+    name = Path(config).stem
+    is_installed = name in configuration.names() and (
+        configuration.load(name) == configuration.load(config)
+    )
+    if not is_installed or name not in archives.names():
+        return None
+    own_place = _save_path(inline(configuration.resolve(configuration.load(config))))
+    return name if own_place == _save_path(resolved) else None
+
+
+def _encoded(chainer: Chainer, data: DataLearningIterator, part: str) -> tf.data.Dataset:
+    return pipeline.encoded(
+        *data.instances(part), chainer.encode, chainer.tag_vocab, len(chainer.inputs)
+    )
+
+
+def _tag(tagger: Tagger, sentences: list[Any]) -> tuple[list[list[str]], list[list[str]]]:
+    return tagger(*pipeline.columns(sentences, len(tagger.chainer.inputs)))
+
+
+def _examples(tagger: Tagger, data: DataLearningIterator, part: str) -> list[dict[str, Any]]:
+    """The first sentences of a part with the model's answers, as DeepPavlov's reports show them."""
+    sentences, tags = (rows[:_SHOWN] for rows in data.instances(part))
+    answers = zip(*_tag(tagger, sentences), strict=True)
+    return [
+        {"x": x, "y_predicted": list(answer), "y_true": y}
+        for x, answer, y in zip(sentences, answers, tags, strict=True)
+    ]
 
 
 def fit_pipeline(
@@ -266,9 +378,11 @@ def fit_pipeline(
     tags = tags + more_tags
     if on_valid:
         sentences = sentences + more_sentences
+    inputs, targets = variables(config["chainer"])
+    rows = [*pipeline.columns(sentences, len(inputs)), tags]
     flat = {
-        "x": tf.constant([token for sentence in sentences for token in sentence]),
-        "y": tf.constant([tag for row in tags for tag in row]),
+        name: tf.constant([item for row in column for item in row])
+        for name, column in zip([*inputs, targets[0]], rows, strict=True)
     }
     return Tagger(Chainer(config["chainer"], data=flat), _portable(config))
 
@@ -280,7 +394,12 @@ def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
         for entry in config["chainer"]["pipe"]
     ]
     train = {k: v for k, v in config.get("train", {}).items() if k != "tensorboard_log_dir"}
-    return {"chainer": {**config["chainer"], "pipe": pipe}, "train": train}
+    portable = {"chainer": {**config["chainer"], "pipe": pipe}, "train": train}
+    for group in ("dataset_reader", "dataset_iterator"):
+        if group in config:
+            settings = config[group].items()
+            portable[group] = {k: v for k, v in settings if not k.endswith("_path")}
+    return portable
 
 
 def _check_tensorboard(train: TrainSettings) -> None:

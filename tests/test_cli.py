@@ -69,7 +69,7 @@ def test_tensorflow_keeps_quiet(tmp_path):
     result = python("-m", "kerasner", "predict", tmp_path, CUDA_VISIBLE_DEVICES="")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [
-        "kerasner: error: chainer.in: expected a name or a list of names, received None"
+        "kerasner: error: chainer.pipe: expected a list of objects, received None"
     ]
 
 
@@ -90,10 +90,31 @@ def test_a_script_with_an_argument_called_like_the_program(tmp_path):
 
 def test_train(trained, corpus):
     assert trained.code == 0
-    parts = [json.loads(line) for line in trained.stdout.splitlines()]
-    assert [list(part) for part in parts] == [["valid"], ["test"]]
-    valid, test = parts[0]["valid"], parts[1]["test"]
+    events = [json.loads(line) for line in trained.stdout.splitlines()]
+    assert [list(event) for event in events] == [["valid"]] * 8 + [["test"]]
+    for number, event in enumerate(events[:7]):  # before the first epoch, and after each
+        assert list(event["valid"]) == [
+            "eval_examples_count",
+            "metrics",
+            "time_spent",
+            "epochs_done",
+            "batches_seen",
+            "train_examples_seen",
+            "impatience",
+            "patience_limit",
+        ]
+        assert event["valid"]["eval_examples_count"] == len(corpus["valid"])
+        assert event["valid"]["epochs_done"] == number
+        assert event["valid"]["train_examples_seen"] == number * len(corpus["train"])
+        assert re.fullmatch(r"0:0\d:\d\d", event["valid"]["time_spent"])
+    assert [event["valid"]["metrics"]["ner_f1"] for event in events[1:7]] == [
+        pytest.approx(100 * score, abs=1e-3) for score in trained.scores
+    ]
+    valid, test = events[-2]["valid"], events[-1]["test"]
+    assert list(valid)[:3] == ["eval_examples_count", "metrics", "time_spent"]
+    assert valid["metrics"] == {"ner_f1": pytest.approx(100 * max(trained.scores), abs=1e-3)}
     assert valid["f1"] == round(100 * max(trained.scores), 2)
+    assert test["eval_examples_count"] == len(corpus["test"])
     assert test["gold"] == sum(tag[0] == "B" for _, tags in corpus["test"] for tag in tags)
     assert test["tokens"] == sum(len(tokens) for tokens, _ in corpus["test"])
     assert set(test["types"]) == {"LOC", "ORG", "PER"}
@@ -104,20 +125,49 @@ def test_train(trained, corpus):
             200 * score["correct"] / (score["gold"] + score["predicted"]), 2
         )
     assert sum(score["gold"] for score in test["types"].values()) == test["gold"]
-    assert "val_f1" in trained.stderr  # the progress of Keras
-    assert "Epoch 1/6" in trained.stderr
-    assert (
-        f"saved the model of validation F1 {valid['f1']:.2f} to {trained.folder}" in trained.stderr
-    )
+    best = f"ner_f1 {valid['metrics']['ner_f1']:.4f}"
+    for line in (
+        "Epoch 1/6",  # of Keras
+        "New best ner_f1 of ",
+        f"kerasner: Saving model of {best} to {trained.folder}",
+        "kerasner: Testing the best saved model",
+        "test: processed ",
+    ):
+        assert line in trained.stderr
 
 
 def test_evaluate_prints_what_training_did(run, trained):
     options = [option for setting in trained.settings for option in ("--set", setting)]
     code, out, err = run("evaluate", "ner_conll2003", *options)
     assert code == 0
-    assert out == trained.stdout
+    assert timeless(out) == timeless(trained.stdout)[-2:]
     f1 = json.loads(out.splitlines()[1])["test"]["f1"]
     assert re.search(rf"(?s)valid: processed \d+ tokens.*test: processed .*FB1:  {f1:.2f}", err)
+
+
+def timeless(output):
+    """Events without their times."""
+    events = [json.loads(line) for line in output.splitlines()]
+    for event in events:
+        for content in event.values():
+            del content["time_spent"]
+    return events
+
+
+def test_evaluate_a_model(run, trained, data_folder):
+    code, out, _ = run("evaluate", trained.folder, "--data", data_folder)
+    assert code == 0
+    assert timeless(out) == timeless(trained.stdout)[-2:]
+
+
+def test_evaluate_on_other_data(run, trained, corpus, tmp_path, data_folder):
+    (tmp_path / "train.txt").write_text((data_folder / "train.txt").read_text())
+    (tmp_path / "test.txt").write_text((data_folder / "valid.txt").read_text())
+    options = [option for setting in trained.settings for option in ("--set", setting)]
+    code, out, _ = run("evaluate", "ner_conll2003", *options, "--data", tmp_path)
+    assert code == 0
+    (event,) = timeless(out)
+    assert event["test"] == timeless(trained.stdout)[-2]["valid"]
 
 
 def test_predict(run, loaded, tagger):
@@ -143,7 +193,7 @@ def test_predict_from_a_file_in_batches(run, loaded, tmp_path, batch):
 
 
 def test_predict_entities(run, loaded):
-    line = "  \U0001f600 Abel Falk lives in Avalund ."
+    line = "  Nobody knows why \U0001f600 . Abel Falk lives in Avalund ."
     code, out, err = run("predict", "small", "--entities", stdin=f"{line}\r\n\n".encode())
     assert (code, err) == (0, "")
     first, second = map(json.loads, out.splitlines())
@@ -177,12 +227,57 @@ def test_interact(run, loaded):
     texts = "Abel Falk lives in Avalund .\n\nNobody knows why .\n q \nnever read\n"
     code, out, err = run("interact", "small", stdin=texts.encode())
     assert (code, err) == (0, "")
+    assert out.split("x::") == [
+        "",
+        ">> (['Abel', 'Falk', 'lives', 'in', 'Avalund', '.'], "
+        "['B-PER', 'I-PER', 'O', 'O', 'B-LOC', 'O'])\n",
+        ">> ([], [])\n",
+        ">> (['Nobody', 'knows', 'why', '.'], ['O', 'O', 'O', 'O'])\n",
+        "",
+    ]
+
+
+def test_interact_with_entities(run, loaded):
+    texts = "Abel Falk lives in Avalund .\n\n"
+    code, out, err = run("interact", "small", "--entities", stdin=texts.encode())
+    assert (code, err) == (0, "")
     answers = out.split("x::")
     assert re.fullmatch(
         r">> Abel Falk  PER  [01]\.\d{3}\n   Avalund  LOC  [01]\.\d{3}\n", answers[1]
     )
-    assert answers[0] == ""
-    assert answers[2:] == [">> no entities\n", ">> no entities\n", ""]
+    assert answers[2:] == [">> no entities\n", "\n"]
+
+
+class TwoInputs:
+    """A tagger of words and their parts of speech; a tag tells what it was given."""
+
+    class chainer:
+        inputs = ["x", "pos"]
+
+    def __call__(self, words, pos):
+        return words, [
+            [f"{w}/{p}" for w, p in zip(*row, strict=True)] for row in zip(words, pos, strict=True)
+        ]
+
+
+@pytest.fixture
+def two_inputs(monkeypatch):
+    monkeypatch.setattr(cli, "_tagger", lambda options: TwoInputs())
+
+
+@pytest.mark.parametrize("batch", ["1", "9"])
+def test_predict_with_two_inputs(run, two_inputs, batch):
+    text = b"Abel  sleeps \nNNP VBZ\n\n\nGorm\nNNP"
+    assert run("predict", "small", "-b", batch, stdin=text) == (
+        0,
+        '[["Abel", "sleeps"], ["Abel/NNP", "sleeps/VBZ"]]\n[[], []]\n[["Gorm"], ["Gorm/NNP"]]\n',
+        "",
+    )
+
+
+def test_interact_with_two_inputs(run, two_inputs):
+    out = run("interact", "small", stdin=b"Abel sleeps\nNNP VBZ\nGorm\nq\n")[1]
+    assert out == "x::pos::>> (['Abel', 'sleeps'], ['Abel/NNP', 'sleeps/VBZ'])\nx::pos::"
 
 
 @pytest.mark.parametrize("word", ["exit", "stop", "quit", "q"])
@@ -208,10 +303,16 @@ def test_export(run, monkeypatch, tmp_path):
 def asked(monkeypatch):
     """The ways in which a model is loaded, by name."""
     calls = []
-    monkeypatch.setattr(
-        "kerasner.tagger.Tagger.load", lambda folder: calls.append(("load", str(folder)))
-    )
-    monkeypatch.setattr(cli, "pretrained", lambda name: calls.append(("pretrained", name)))
+
+    class Loaded:
+        class chainer:
+            inputs = ["x"]
+
+        def __init__(self, *call):
+            calls.append(call)
+
+    monkeypatch.setattr("kerasner.tagger.Tagger.load", lambda folder: Loaded("load", str(folder)))
+    monkeypatch.setattr(cli, "pretrained", lambda name: Loaded("pretrained", name))
     return calls
 
 
@@ -242,6 +343,76 @@ def test_names_of_models(run, asked, trained, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("option", [[], ["-d"]])
+def test_d_is_passed_on(run, monkeypatch, option):
+    asked = []
+
+    def build_model(config, settings, download):
+        asked.append(download)
+        return TwoInputs()
+
+    def evaluate_model(config, settings, download):
+        asked.append(download)
+        return {}
+
+    monkeypatch.setattr("kerasner.training.build_model", build_model)
+    monkeypatch.setattr("kerasner.training.evaluate_model", evaluate_model)
+    for verb in ("predict", "interact", "evaluate"):
+        assert run(verb, "ner_conll2003", *option)[0] == 0
+    assert asked == [bool(option)] * 3
+
+
+def test_train_with_d_fetches_first(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERASNER_HOME", str(tmp_path / "home"))
+    (tmp_path / "a.txt").write_text("a")
+    config = json.loads(configs.ner.ner_conll2003.read_text())
+    config["metadata"]["download"] = [(tmp_path / "a.txt").as_uri()]
+    (tmp_path / "own.json").write_text(json.dumps(config))
+    code, out, err = run("train", tmp_path / "own.json", "-d")
+    assert (code, out) == (2, "")
+    assert "downloading" in err.splitlines()[0]
+    assert "expected a folder with train.txt" in err.splitlines()[-1]
+    assert (tmp_path / "home" / "downloads" / "a.txt").read_text() == "a"
+
+
+def test_download(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERASNER_HOME", str(tmp_path / "home"))
+    (tmp_path / "a.txt").write_text("a")
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"metadata": {"download": [(tmp_path / "a.txt").as_uri()]}}))
+    there = tmp_path / "home" / "downloads" / "a.txt"
+    code, out, err = run("download", path)
+    assert (code, out) == (0, f"{there}\n")
+    assert "downloading" in err
+    code, out, err = run("download", path)
+    assert (code, out) == (0, f"{there}\n")
+    assert err == f"kerasner: {there} is there already\n"
+    code, out, err = run("download", path, "--set", "metadata.download=[]")
+    assert (code, out) == (0, "")
+    assert err == f"kerasner: {path} has no files to download\n"
+
+
+def test_install(run, monkeypatch, tmp_path):
+    installed = []
+    monkeypatch.setattr(cli.requirements, "install", installed.append)
+    path = tmp_path / "own.json"
+    path.write_text('{"metadata": {"requirements": ["tensorboard>=2.15"]}}')
+    assert run("install", path) == (0, "", "kerasner: installing tensorboard>=2.15\n")
+    path.write_text("{}")
+    code, out, err = run("install", path)
+    assert (code, out) == (0, "")
+    assert err == f"kerasner: {path} needs nothing that is not installed with kerasner\n"
+    assert installed == [["tensorboard>=2.15"]]
+
+
+def test_verbs_without_a_network_do_not_wait_for_tensorflow(tmp_path):
+    (tmp_path / "own.json").write_text("{}")
+    for verb in ("install", "download"):
+        result = python("-X", "importtime", "-m", "kerasner", verb, tmp_path / "own.json")
+        assert result.returncode == 0
+        assert "tensorflow" not in result.stderr
+
+
 def test_ctrl_c(run, monkeypatch):
     def interrupted(name):
         raise KeyboardInterrupt
@@ -255,6 +426,7 @@ def test_a_reader_that_has_gone():
     script = (
         "import sys; from kerasner import cli\n"
         "class Tagger:\n"
+        "    class chainer: inputs = ['x']\n"
         "    def __call__(self, texts): return [[text] for text in texts], [['O'] for _ in texts]\n"
         "cli._tagger = lambda name: Tagger()\n"
         "sys.exit(cli.main(['predict', 'small', '-b', '1']))"
@@ -338,7 +510,7 @@ def train(fails, small_settings, data_folder, tmp_path):
 
 def test_a_missing_data_folder(train, tmp_path):
     line = train(f"dataset_reader.data_path={tmp_path}/none")
-    assert f"data folder {tmp_path}/none does not exist" in line
+    assert f"no file or folder {tmp_path}/none" in line
     assert "expected a folder with train.txt, valid.txt, test.txt" in line
 
 
@@ -350,7 +522,7 @@ def test_an_empty_data_folder(train, tmp_path):
 
 def test_the_installed_configuration_without_its_data(fails, tmp_path):
     line = fails("train", "ner_conll2003")
-    assert f"{tmp_path}/home/downloads/conll2003 does not exist" in line
+    assert f"no file or folder {tmp_path}/home/downloads/conll2003" in line
 
 
 def test_a_line_with_one_column(train, tmp_path):
@@ -372,7 +544,7 @@ def test_an_empty_file(train, tmp_path):
 
 
 def test_missing_word_vectors(train):
-    assert "/none.txt: no such file, expected word vectors" in train(
+    assert "load_path: no file or folder /none.txt" in train(
         "chainer.pipe.glove.load_path=/none.txt"
     )
 
@@ -403,15 +575,19 @@ def test_a_log_folder_that_cannot_be_written(train, tmp_path):
         ("chainer.pipe.ner.n_hiden_list=[3]", "did you mean 'n_hidden_list'?"),
         ("trian.epochs=3", "did you mean 'train'?"),
         ("train.epoch=3", "did you mean 'epochs'?"),
-        ("train.epochs=many", "train.epochs: expected 1 or more, a whole number, received 'many'"),
+        ("train.epochs=many", "train.epochs: expected 0 or more, a whole number, received 'many'"),
+        (
+            'train.metrics=["nerf1"]',
+            "unknown class_name 'nerf1': did you mean",
+        ),
+        ("train.validate=true", "unknown key 'validate': did you mean 'validate_best'?"),
         ("dataset_reader.class_name=conll2033_reader", "did you mean 'conll2003_reader'?"),
-        ("chainer.pipe.ner.optimizer=sdg", "expected 'sgd' or 'adam'"),
-        ("dataset_reader.data_path=2003", "data_path: expected a folder, received 2003"),
+        ("chainer.pipe.ner.optimizer=sdg", "optimizer 'sdg'; expected one of 'adam', 'sgd'"),
+        ("dataset_reader.data_path=2003", "data_path: expected a path, received 2003"),
         ("dataset_reader.data_path=~nouser/x", "no home folder known for '~nouser/x'"),
         ("chainer.pipe.ner.save_path=~nouser/x", "no home folder known for '~nouser/x'"),
         (f"chainer.pipe.ner.save_path=/tmp/{'n' * 300}", "File name too long"),
         ("dataset_reader.class_name=str_lower", "a class with 'read', received 'str_lower'"),
-        ("dataset_reader.provide_pos=true", "no pipeline reads parts of speech yet"),
         ("dataset_iterator.seed=[1]", "seed: expected a whole number or null, received [1]"),
         ("dataset_iterator.class_name=str_lower", "expected a class with 'instances'"),
         ("train.epochs", "expected path.to.key=value, received 'train.epochs'"),
@@ -421,10 +597,35 @@ def test_wrong_settings(train, setting, expected):
     assert expected in train(setting)
 
 
+def test_wrong_settings_are_told_before_the_data_is_read(train):
+    for setting, expected in (
+        ("train.epochs=-1", "train.epochs"),
+        ('train.metrics=[{"name": "ner_f1", "inputs": ["y", "tag"]}]', "unknown variable 'tag'"),
+        ("chainer.pipe.ner.in=x_em", "did you mean 'x_emb'"),
+    ):
+        assert expected in train(setting, "dataset_reader.data_path=/none")
+
+
+def test_several_inputs_that_do_not_fit(fails, two_inputs):
+    for text, expected in (
+        (b"a\nb\nc\n", "line 3: expected a line for each of x, pos"),
+        (b"a b\nc\n", "line 2: expected a line for each of x, pos, of as many words"),
+    ):
+        assert expected in fails("predict", "small", stdin=text)
+    for verb in ("predict", "interact"):
+        assert "--entities takes texts alone" in fails(verb, "small", "--entities")
+
+
+def test_evaluating_a_model_needs_data(fails, trained_folder):
+    line = fails("evaluate", trained_folder)
+    assert "is a model: --data names the folder to score it on" in line
+    assert "no file or folder /none" in fails("evaluate", trained_folder, "--data", "/none")
+
+
 def test_a_configuration_that_is_not_json(fails, tmp_path):
     path = tmp_path / "own.json"
     path.write_text('{"chainer": {},}')
-    for verb in ("train", "evaluate", "predict"):
+    for verb in ("install", "download", "train", "evaluate", "predict"):
         assert f"{path}, line 1, column 16: not JSON" in fails(verb, path)
 
 
@@ -518,6 +719,7 @@ def test_export_to_a_wrong_place(fails, loaded, tmp_path):
         (["predict", "small", "-b", "0"], "invalid positive number value: '0'"),
         (["predict", "small", "-b", "x"], "invalid positive number value: 'x'"),
         (["export", "small"], "DIR"),
+        (["train", "ner_conll2003", "-e", "-1"], "invalid whole number value: '-1'"),
         (["export", "small", "x", "--version", "new"], "'new'"),
         (["evaluate", "ner_conll2003", "--sets"], "--sets"),
     ],

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasner import linear_chain
+from kerasner import bio, linear_chain, schemes
 
 CHAIN = [
     tf.TensorSpec([None, None, None]),
@@ -120,27 +120,225 @@ def test_gradient_of_empty_chains(batch, steps):
     np.testing.assert_array_equal(gradients[1], np.zeros([3, 3]))  # no tag follows another
 
 
-@pytest.mark.parametrize("scale", [2.0, 30.0])
-def test_long_chains_do_not_drift(scale):
-    steps, n_tags = 20_000, 5
-    emissions, _, transitions = chain(7, 1, steps, n_tags, scale)
+def recursions(emissions, transitions):
+    """Log-partition, marginals, expected transitions and best potential of [T, N] in float64."""
+    emissions, transitions = emissions.astype("float64"), transitions.astype("float64")
+    forward = [emissions[0]]
+    best = emissions[0]
+    for row in emissions[1:]:
+        forward.append(logsumexp_columns(forward[-1][:, None] + transitions) + row)
+        best = (best[:, None] + transitions).max(0) + row
+    backward = [np.zeros(len(transitions))]
+    for row in emissions[:0:-1]:
+        backward.append(logsumexp_columns((row + backward[-1])[:, None] + transitions.T))
+    forward, backward = np.array(forward), np.array(backward[::-1])
+    log_z = logsumexp(forward[-1])
+    moved = forward[:-1, :, None] + transitions + (emissions + backward)[1:, None, :]
+    return log_z, np.exp(forward + backward - log_z), np.exp(moved - log_z).sum(0), best.max()
+
+
+def logsumexp_columns(values):
+    peak = values.max(0)
+    return peak + np.log(np.exp(values - peak).sum(0))
+
+
+def potential_of(path, emissions, transitions):
+    potential = emissions.astype("float64")[np.arange(len(path)), path].sum()
+    return potential + transitions.astype("float64")[path[:-1], path[1:]].sum()
+
+
+@pytest.mark.parametrize("steps, scale", [(20_000, 2.0), (20_000, 30.0), (300, 1e4)])
+def test_long_and_extreme_chains_are_as_in_float64(steps, scale):
+    emissions, _, transitions = chain(7, 1, steps, 5, scale)
+    if scale > 100:
+        emissions, transitions = np.clip(emissions, -scale, scale), np.sign(transitions) * scale
     lengths = np.array([steps], "int32")
-    alpha = emissions[0, 0].astype("float64")
-    best = alpha.copy()
-    for t in range(1, steps):
-        moved = alpha[:, None] + transitions
-        peak = moved.max(0)
-        alpha = peak + np.log(np.exp(moved - peak).sum(0)) + emissions[0, t]
-        best = (best[:, None] + transitions).max(0) + emissions[0, t]
-    log_z = compiled("log_partition")(emissions, lengths, transitions)
-    np.testing.assert_allclose(log_z[0], logsumexp(alpha), rtol=1e-6)
+    log_z, expected, moves, best = recursions(emissions[0], transitions)
+    np.testing.assert_allclose(
+        compiled("log_partition")(emissions, lengths, transitions)[0], log_z, rtol=1e-6
+    )
     marginals = compiled("marginals")(emissions, lengths, transitions).numpy()
     np.testing.assert_allclose(marginals.sum(-1), 1.0, atol=1e-5)
-    tags, _ = compiled("viterbi")(emissions, lengths, transitions)
-    path = tags[0].numpy()
-    potential = emissions[0].astype("float64")[np.arange(steps), path].sum()
-    potential += transitions.astype("float64")[path[:-1], path[1:]].sum()
-    np.testing.assert_allclose(potential, best.max(), rtol=1e-9)
+    tolerance = 1e-3 if scale > 100 else 1e-4  # the digits of potentials of 1e4 end there
+    np.testing.assert_allclose(marginals[0], expected, atol=tolerance)
+    tags = np.zeros([1, steps], "int32")
+    of_emissions, of_transitions = likelihood_gradient(
+        emissions, lengths, transitions, tags, np.ones(1, "float32")
+    )
+    gold = np.eye(5)[tags[0]]
+    np.testing.assert_allclose(of_emissions[0], gold - expected, atol=tolerance)
+    moves[0, 0] -= steps - 1
+    np.testing.assert_allclose(of_transitions, -moves, rtol=1e-5, atol=1e-2)
+    path = compiled("viterbi")(emissions, lengths, transitions)[0][0].numpy()
+    np.testing.assert_allclose(potential_of(path, emissions[0], transitions), best, rtol=1e-9)
+
+
+@functools.lru_cache
+def compiled_k_best(k):
+    return tf.function(
+        lambda *chain: linear_chain.k_best(*chain, k), input_signature=CHAIN, autograph=False
+    )
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    batch=st.integers(0, 3),
+    steps=st.integers(0, 5),
+    n_tags=st.integers(1, 4),
+    k=st.sampled_from([1, 2, 7]),
+    scale=st.sampled_from([0.0, 1.0, 1e4]),
+    share_forbidden=st.sampled_from([0.0, 0.3]),
+)
+def test_k_best_paths_are_those_of_enumeration(
+    seed, batch, steps, n_tags, k, scale, share_forbidden
+):
+    emissions, lengths, transitions = chain(seed, batch, steps, n_tags, scale)
+    rng = np.random.default_rng(seed)
+    transitions[rng.random(transitions.shape) < share_forbidden] = linear_chain.FORBIDDEN
+    emissions[rng.random(emissions.shape) < share_forbidden / 3] = linear_chain.FORBIDDEN
+    tags, potentials = compiled_k_best(k)(emissions, lengths, transitions)
+    assert tags.shape == (batch, k, steps)
+    assert potentials.shape == (batch, k)
+    best, potential = compiled("viterbi")(emissions, lengths, transitions)
+    for row, length in enumerate(lengths):
+        paths, values = enumerate_paths(emissions[row, :length], transitions)
+        by_path = {tuple(p): v for p, v in zip(paths, values, strict=True) if v > -1e8}
+        count = min(k, len(by_path))
+        expected = sorted(by_path.values(), reverse=True)[:count]
+        found = [tuple(path[:length]) for path in tags[row].numpy()]
+        assert len(set(found[:count])) == count
+        tolerance = {"rtol": 1e-5, "atol": 1e-4}
+        np.testing.assert_allclose(potentials[row, :count], expected, **tolerance)
+        np.testing.assert_allclose([by_path[path] for path in found[:count]], expected, **tolerance)
+        assert np.all(np.diff(potentials[row, :count]) <= 0)
+        assert np.all(potentials[row, count:] == -np.inf)
+        assert not tags[row, count:].numpy().any()
+        assert not tags[row, :, length:].numpy().any()
+        if count:
+            np.testing.assert_array_equal(tags[row, 0], best[row])
+            assert potentials[row, 0] == potential[row]
+
+
+def test_k_best_paths_of_a_long_chain():
+    steps, k = 20_000, 4
+    emissions, _, transitions = chain(11, 1, steps, 3, 2.0)
+    tags, potentials = compiled_k_best(k)(emissions, np.array([steps], "int32"), transitions)
+    ranked = np.full([3, k], -np.inf)
+    ranked[:, 0] = emissions[0, 0]
+    for row in emissions[0, 1:].astype("float64"):
+        moved = (ranked[:, :, None] + transitions[:, None, :]).reshape(3 * k, 3)
+        ranked = -np.sort(-moved, axis=0)[:k].T + row[:, None]
+    expected = -np.sort(-ranked.ravel())[:k]
+    found = [potential_of(path, emissions[0], transitions) for path in tags[0].numpy()]
+    assert len(set(found)) == k
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+    np.testing.assert_allclose(potentials[0] - potentials[0, 0], expected - expected[0], atol=1e-2)
+    np.testing.assert_allclose(potentials[0, 0], expected[0], rtol=1e-6)
+
+
+TAGS = {
+    "bio": ["O", "B-A", "I-A", "I-B"],
+    "iob1": ["I-A", "O", "B-A", "I-B"],
+    "bioes": ["O", "B-A", "I-A", "E-A", "S-A", "E-B"],
+}
+
+
+def entities(tags):
+    """(label, first, last) of each entity, stray tags read as conlleval does."""
+    found, previous = [], ("O", "")
+    for step, tag in enumerate(tags):
+        prefix, _, label = tag.partition("-")
+        if label and label == previous[1] and prefix in "IE" and previous[0] not in "ES":
+            found[-1] = (label, found[-1][1], step)
+        elif label:
+            found.append((label, step, step))
+        previous = prefix, label
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["bio", "iob1"])
+def test_entities_are_read_as_elsewhere(scheme):
+    for length in range(5):
+        for tags in itertools.product(TAGS[scheme], repeat=length):
+            assert entities(tags) == [(x, a, b - 1) for x, a, b in bio.entities(tags)]
+
+
+@functools.lru_cache
+def compiled_spans(scheme):
+    rules = schemes.entity_rules(TAGS[scheme], scheme)
+
+    @tf.function(input_signature=[*CHAIN, tf.TensorSpec([4, None], tf.int32)], autograph=False)
+    def function(emissions, lengths, transitions, spans):
+        return linear_chain.span_log_probability(
+            emissions, lengths, transitions, rules, *tf.unstack(spans)
+        )
+
+    return function
+
+
+@settings(deadline=None, max_examples=45, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    scheme=st.sampled_from(schemes.SCHEMES),
+    steps=st.integers(0, 4),
+    scale=st.sampled_from([0.0, 1.0, 3.0, 60.0]),
+    constrained=st.booleans(),
+)
+def test_span_probability_is_that_of_all_paths_that_read_so(
+    seed, scheme, steps, scale, constrained
+):
+    names = TAGS[scheme]
+    labels = schemes.entity_rules(names, scheme).labels
+    emissions, lengths, transitions = chain(seed, 2, steps, len(names), scale)
+    lengths[0] = steps
+    if constrained:
+        legal = schemes.legality(names, scheme)
+        transitions[~legal.transitions] = linear_chain.FORBIDDEN
+        for row, length in enumerate(lengths):
+            if length:
+                emissions[row, 0, ~legal.starts] = linear_chain.FORBIDDEN
+                emissions[row, length - 1, ~legal.ends] = linear_chain.FORBIDDEN
+    spans = list(
+        itertools.product(range(2), range(steps + 1), range(-1, steps + 1), range(len(labels)))
+    )
+    result = compiled_spans(scheme)(
+        emissions, lengths, transitions, np.array(spans, "int32").reshape(-1, 4).T
+    )
+    for row, length in enumerate(lengths):
+        expected = dict.fromkeys((x, a, b) for r, a, b, x in spans if r == row)
+        paths, values = enumerate_paths(emissions[row, :length], transitions)
+        for path, value in zip(paths, values, strict=True):
+            if value > -1e8:
+                for label, first, last in entities([names[tag] for tag in path]):
+                    key = labels.index(label), first, last
+                    expected[key] = [*(expected[key] or []), value]
+        log_z = logsumexp(values)
+        for (own, first, last, label), found in zip(spans, result.numpy(), strict=True):
+            if own == row:
+                of_paths = expected[label, first, last]
+                if of_paths is None:
+                    assert found == -np.inf
+                else:
+                    exact = logsumexp(np.array(of_paths)) - log_z
+                    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-4)
+
+
+def test_span_probability_of_a_long_chain():
+    """Two tags that never change: the whole sentence is one entity with known probability."""
+    steps = 20_000
+    emissions = np.zeros([1, steps, 2], "float32")
+    emissions[..., 1] = 0.25
+    transitions = np.array([[0.0, linear_chain.FORBIDDEN]] * 2, "float32")
+    transitions[1] = linear_chain.FORBIDDEN, 0.0
+    emissions[0, :, 1] -= 0.25  # both paths have potential 0
+    emissions[0, 7, 1] = 1.0
+    rules = schemes.entity_rules(["O", "I-A"])
+    function = tf.function(linear_chain.span_log_probability, autograph=False)
+    found = function(
+        emissions, [steps], transitions, rules, [0, 0], [0, 0], [steps - 1, 10], [0, 0]
+    )
+    np.testing.assert_allclose(found, [-np.log1p(np.exp(-1.0)), -np.inf], rtol=1e-5)
 
 
 def test_forbidden_transitions_get_no_probability():
@@ -211,3 +409,73 @@ def test_runs_eagerly():
         graph = compiled(name)(emissions, lengths, transitions)
         for a, b in zip(tf.nest.flatten(eager), tf.nest.flatten(graph), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+XLA_CASES = {
+    "log_likelihood": lambda e, n, t, y: linear_chain.log_likelihood(e, n, t, y),
+    "gradient": lambda e, n, t, y: likelihood_gradient.python_function(e, n, t, y, tf.ones([3])),
+    "marginals": lambda e, n, t, y: linear_chain.marginals(e, n, t),
+    "viterbi": lambda e, n, t, y: linear_chain.viterbi(e, n, t),
+    "k_best": lambda e, n, t, y: linear_chain.k_best(e, n, t, 3),
+    "span": lambda e, n, t, y: linear_chain.span_log_probability(
+        e, n, t, schemes.entity_rules(["O", "B-A", "I-A", "I-B"]), [0, 0], [0, 1], [1, 1], [0, 1]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", XLA_CASES)
+def test_compiled_by_xla(name):
+    functions = [tf.function(XLA_CASES[name], jit_compile=jit) for jit in (True, False)]
+    for scale in (1.0, 60.0):
+        emissions, lengths, transitions = chain(9, 3, 6, 4, scale)
+        lengths[:2] = 6, 0
+        tags = np.random.default_rng(0).integers(0, 4, (3, 6)).astype("int32")
+        arguments = [tf.constant(x) for x in (emissions, lengths, transitions, tags)]
+        results = [tf.nest.flatten(function(*arguments)) for function in functions]
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+SHAPES = {"emissions": [2, 3, 4], "lengths": [2], "transitions": [4, 4], "tags": [2, 3]}
+WITH_TAGS = ("path_potential", "log_likelihood")
+
+
+@pytest.mark.parametrize(
+    "name, wrong, shape",
+    [
+        (name, wrong, shape)
+        for name in ("path_potential", "log_likelihood", "log_partition", "viterbi", "marginals")
+        for wrong, shape in (
+            ("emissions", (2, 3)), ("emissions", (2, 3, 4, 1)), ("lengths", (3,)),
+            ("lengths", (2, 1)), ("transitions", (4, 3)), ("transitions", (4,)),
+            ("tags", (2, 4)), ("tags", (2,)),
+        )
+        if wrong != "tags" or name in WITH_TAGS
+    ],
+)  # fmt: skip
+def test_a_wrong_shape_is_an_error_that_shows_it(name, wrong, shape):
+    arguments = {
+        key: np.zeros(size, "int32" if key in ("lengths", "tags") else "float32")
+        for key, size in {**SHAPES, wrong: shape}.items()
+    }
+    if name not in WITH_TAGS:
+        del arguments["tags"]
+    with pytest.raises(ValueError, match=f"Expected {wrong} .*received") as error:
+        getattr(linear_chain, name)(**arguments)
+    assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.0, True])
+def test_a_wrong_k_is_an_error_that_shows_it(k):
+    with pytest.raises(ValueError, match=f"received {k}"):
+        linear_chain.k_best(*chain(0, 1, 2, 3), k)
+
+
+def test_wrong_spans_and_rules_are_errors_that_show_them():
+    arguments = chain(0, 1, 2, 3)
+    rules = schemes.entity_rules(["O", "B-A", "I-A"])
+    with pytest.raises(ValueError, match=r"\(2,\)|\[2\]"):
+        linear_chain.span_log_probability(*arguments, rules, [0, 0], [0], [0], [0])
+    few = schemes.entity_rules(["O", "B-A"])
+    with pytest.raises(ValueError, match="3 tags.*those of 2"):
+        linear_chain.span_log_probability(*arguments, few, [0], [0], [0], [0])

@@ -5,6 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasner import storage
 from kerasner.layers import CharCNN, QuantizedEmbedding, unpack
 from kerasner.losses import CRFLoss
 from kerasner.metrics import EntityF1
@@ -44,9 +45,20 @@ def batch(lengths, seed=0, extra_steps=0, extra_chars=0):
     return inputs
 
 
-@pytest.fixture(scope="module")
-def predict():
-    model = network()
+KINDS = {
+    "lstm": {},
+    "gru": {"cell_type": "gru", "use_crf": False, "two_dense_on_top": True},
+    "cnn": {"net_type": "cnn", "cnn_filter_width": 3, "use_batch_norm": True},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS.keys())
+def predict(request):
+    model = network(**request.param)
+    model.build(SHAPES)
+    for layer in model.encoder_layers:  # whose biases and moving averages would be zeros
+        noise = np.random.default_rng(1)
+        layer.set_weights([w + noise.uniform(0, 0.3, w.shape) for w in layer.get_weights()])
 
     @tf.function(input_signature=[SPECS])
     def function(inputs):
@@ -56,7 +68,7 @@ def predict():
     return function
 
 
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(deadline=None, max_examples=12, derandomize=True)
 @given(
     lengths=st.lists(st.integers(0, 6), max_size=4),
     seed=st.integers(0, 10**6),
@@ -76,7 +88,12 @@ def test_padding_and_the_batch_do_not_matter(predict, lengths, seed, extra_steps
         np.testing.assert_allclose(marginals[row, :length], expected[2][0], atol=1e-5)
 
 
-def test_learns_a_toy_corpus():
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"net_type": "cnn", "cnn_filter_width": 11, "use_batch_norm": True, "use_crf": False}],
+    ids=["lstm and crf", "cnn"],
+)
+def test_learns_a_toy_corpus(kind):
     """Words 2 and 3 are names, 5 continues one; the capitals tell persons from places."""
     rng = np.random.default_rng(0)
     inputs, gold = batch([6] * 24), np.zeros([24, 6], "int32")
@@ -90,10 +107,10 @@ def test_learns_a_toy_corpus():
                 1: 0,
                 5: (gold[row, step - 1] + 1) // 2 * 2,
             }.get(word, 1 if inputs["case"][row, step, 0] else 3)
-    model = network(n_hidden_list=[8], dropout=0.1, word_dropout=0.01)
+    model = network(n_hidden_list=[10], dropout=0.1, word_dropout=0.01, **kind)
     model.compile(keras.optimizers.Adam(0.03), CRFLoss(), metrics=[EntityF1(TAGS)])
     data = tf.data.Dataset.from_tensor_slices((inputs, gold)).batch(24)
-    model.fit(data.repeat(60), steps_per_epoch=60, verbose=0)
+    model.fit(data.repeat(100), steps_per_epoch=100, verbose=0)
     assert model.evaluate(data, verbose=0, return_dict=True)["f1"] == 1.0
 
 
@@ -144,6 +161,108 @@ def test_dropout_has_one_mask_a_sentence():
         assert set(np.unique(dropped)) == {0.0, 2.0}
 
 
+def test_layers_stack():
+    """Each takes what the one before puts out, in both directions."""
+    sizes = {
+        "lstm": {"recurrent_0": (10, 20), "recurrent_1": (10, 16)},
+        "gru": {
+            "recurrent_0/forward": (10, 15), "recurrent_0/backward": (10, 15),
+            "recurrent_1/forward": (10, 12), "recurrent_1/backward": (10, 12),
+        },
+        "cnn": {"convolution_0": (3, 10, 5), "convolution_1": (3, 5, 4)},
+    }  # fmt: skip
+    embedded = 6 + 3 + 2  # words, characters, case
+    for kind, expected in sizes.items():
+        model = network(**KINDS[kind])
+        inputs = batch([4])
+        quiet = model(inputs)
+        layers = {n: x for n, x in model.named_layers.items() if n in expected}
+        assert list(layers) == list(expected)
+        for name, layer in layers.items():
+            shape = list(expected[name])
+            if "_0" in name:
+                shape[-2] = embedded
+            assert list(layer.get_weights()[0].shape) == shape
+        for layer in layers.values():
+            weights = layer.get_weights()
+            layer.set_weights([weights[0] + 0.5, *weights[1:]])
+            assert not np.allclose(model(inputs), quiet, atol=1e-3)
+            layer.set_weights(weights)
+
+
+def test_without_crf_each_tag_stands_alone():
+    model = network(use_crf=False, constraints="always")
+    inputs, gold = batch([4, 2]), np.array([[2, 0, 1, 4], [4, 2, 0, 0]])
+    packed = model(inputs)
+    potentials = unpack(packed)
+    assert not model.use_crf and not np.any(potentials.transitions)
+    softmax = tf.nn.softmax(potentials.emissions).numpy()
+    mask = potentials.mask.numpy()
+    np.testing.assert_allclose(potentials.marginals().numpy()[mask], softmax[mask], atol=1e-6)
+    np.testing.assert_array_equal(potentials.decode()[mask], softmax.argmax(-1)[mask])
+    right = np.take_along_axis(softmax, gold[..., None], -1)[..., 0]
+    expected = -np.where(mask, np.log(right), 0).sum(1)  # no sequence is ruled out
+    np.testing.assert_allclose(CRFLoss(reduction="none")(gold, packed), expected, rtol=1e-5)
+
+
+def test_dense_on_top():
+    """Between the last dropout and the tags."""
+    off = dict.fromkeys(["embeddings_dropout", "intra_layer_dropout", "top_dropout"], False)
+    model = network(two_dense_on_top=True, use_crf=False, **off)
+    inputs = batch([3])
+    outputs = model(inputs, training=True)
+    x, mask = model.token_features(inputs), inputs["words"] != 0
+    for layer in model.encoder_layers:
+        x = layer(x, mask=mask)
+    kernel, bias = model.dense.get_weights()
+    assert kernel.shape == (8, 4)
+    x = np.maximum(x.numpy() @ kernel + bias, 0)
+    kernel, bias = model.independent_tags.get_weights()
+    np.testing.assert_allclose(unpack(outputs).emissions, x @ kernel + bias, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_l2_of_the_kernels(kind):
+    model = network(**{"two_dense_on_top": True, **KINDS[kind]}, l2_reg=0.3)
+    assert not network(**KINDS[kind]).losses
+    model.build(SHAPES)
+    kernels = {
+        name: np.asarray(weight)
+        for name, weight in storage.layer_weights(model).items()
+        if name.endswith("kernel")
+    }
+    encoders = {"lstm": 8, "gru": 8, "cnn": 2}[kind]
+    assert len(kernels) == encoders + 2  # the dense layer, the tags
+    expected = sum(0.3 / 2 * np.sum(kernel**2) for kernel in kernels.values())
+    np.testing.assert_allclose(sum(float(loss) for loss in model.losses), expected, rtol=1e-5)
+
+
+def test_words_as_vectors(tmp_path):
+    model = NerNetwork(TAGS, None, n_hidden_list=[3])
+    vectors = np.random.default_rng(0).normal(size=(2, 4, 6)).astype("float32")
+    inputs = {"words": vectors, "mask": np.array([[1, 1, 1, 0], [1, 1, 0, 0]], "float32")}
+    outputs = unpack(model(inputs))
+    np.testing.assert_array_equal(outputs.mask, inputs["mask"] == 1)
+    np.testing.assert_array_equal(model.token_features(inputs), vectors)
+    padded = {"words": np.pad(vectors, [[0, 0], [0, 2], [0, 0]], constant_values=9.0)}
+    padded["mask"] = np.pad(inputs["mask"], [[0, 0], [0, 2]])
+    np.testing.assert_allclose(unpack(model(padded)).emissions[:, :4], outputs.emissions, atol=1e-5)
+    with pytest.raises(ValueError, match="expected a 'mask'"):
+        model({"words": vectors})
+    with pytest.raises(ValueError, match="word_dropout"):
+        NerNetwork(TAGS, None, word_dropout=0.1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(inputs), model(inputs), atol=1e-6)
+
+
+def test_a_mask_goes_before_the_ids():
+    model = network()
+    inputs = batch([3, 3])
+    inputs["mask"] = np.array([[1, 1, 1], [1, 0, 1]], "float32")
+    assert unpack(model(inputs)).mask.numpy().tolist() == [[True] * 3, [True, False, True]]
+
+
 def test_without_characters_and_further_features():
     model = NerNetwork(TAGS, keras.layers.Embedding(WORDS, 3), n_hidden_list=[2])
     model.build({"words": (None, None)})
@@ -181,6 +300,17 @@ def test_keras_file(tmp_path):
     same_outputs(loaded, model)
 
 
+@pytest.mark.parametrize("kind", ["gru", "cnn"])
+def test_keras_file_of_other_kinds(tmp_path, kind):
+    model = network(seed=3, l2_reg=0.001, **KINDS[kind])
+    model(batch([3]), training=True)  # which moves the averages of batch normalisation
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for name, value in KINDS[kind].items():
+        assert loaded.get_config()[name] == value
+    same_outputs(loaded, model)
+
+
 @pytest.mark.parametrize("built_by", ["shapes", "call"])
 def test_weights_file(tmp_path, built_by):
     model, other = network(seed=3), network(seed=4)
@@ -194,8 +324,9 @@ def test_weights_file(tmp_path, built_by):
     same_outputs(other, model)
 
 
-def test_saved_model(tmp_path):
-    model = network()
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_model(tmp_path, kind):
+    model = network(**KINDS[kind])
     exported = tf.Module()
     exported.model = model
     exported.serve = tf.function(lambda inputs: model(inputs), input_signature=[SPECS])
@@ -204,12 +335,14 @@ def test_saved_model(tmp_path):
     same_outputs(loaded.serve, model)
 
 
-def test_mixed_precision():
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_mixed_precision(kind):
     policy = keras.mixed_precision.global_policy()
-    exact = network(n_hidden_list=[3])
+    settings = {"n_hidden_list": [3], **KINDS[kind]}
+    exact = network(**settings)
     try:
         keras.mixed_precision.set_global_policy("mixed_float16")
-        mixed = network(n_hidden_list=[3])
+        mixed = network(**settings)
     finally:
         keras.mixed_precision.set_global_policy(policy)
     for model in (exact, mixed):
@@ -221,10 +354,20 @@ def test_mixed_precision():
     np.testing.assert_allclose(
         unpack(outputs).marginals(), unpack(exact(inputs)).marginals(), atol=0.02
     )
-    mixed.compile("adam", CRFLoss())
-    assert np.isfinite(mixed.fit(inputs, np.zeros([2, 4]), verbose=0).history["loss"]).all()
+    if kind == "lstm":
+        mixed.compile("adam", CRFLoss())
+        assert np.isfinite(mixed.fit(inputs, np.zeros([2, 4]), verbose=0).history["loss"]).all()
 
 
-def test_no_layers_are_an_error():
-    with pytest.raises(ValueError, match="n_hidden_list"):
-        network(n_hidden_list=[])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"n_hidden_list": []}, r"n_hidden_list=\[\]; expected the units of each layer"),
+        ({"n_hidden_list": [3, 0]}, r"n_hidden_list=\[3, 0\]"),
+        ({"net_type": "transformer"}, r"net_type='transformer'; expected one of \('rnn', 'cnn'\)"),
+        ({"cell_type": "sru"}, r"cell_type='sru'; expected one of \('lstm', 'gru'\)"),
+    ],
+)
+def test_wrong_arguments(settings, expected):
+    with pytest.raises(ValueError, match=expected):
+        network(**settings)

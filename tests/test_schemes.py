@@ -90,3 +90,32 @@ def test_an_unknown_scheme_is_an_error_that_lists_the_right_ones():
 def test_tags_without_a_legal_sequence_are_an_error(tags, scheme):
     with pytest.raises(ValueError, match="no legal sequence"):
         schemes.legality(tags, scheme)
+
+
+@pytest.mark.parametrize(
+    "scheme, tags, continuing",
+    [
+        ("bio", ["O", "B-X", "I-X", "I-Y"], {("B-X", "I-X"), ("I-X", "I-X"), ("I-Y", "I-Y")}),
+        ("iob1", ["I-X", "B-X", "O"], {("B-X", "I-X"), ("I-X", "I-X")}),
+        (
+            "bioes",
+            ["B-X", "I-X", "E-X", "S-X", "O", "E-Y"],
+            {("B-X", "I-X"), ("B-X", "E-X"), ("I-X", "I-X"), ("I-X", "E-X")},
+        ),
+    ],
+)
+def test_entity_rules(scheme, tags, continuing):
+    rules = schemes.entity_rules(tags, scheme)
+    assert [tag[2:] for tag in tags] == [[*rules.labels, ""][number] for number in rules.label]
+    assert rules.labels == sorted(rules.labels)
+    found = {(tags[i], tags[j]) for i, j in np.argwhere(rules.continues)}
+    assert found == continuing
+
+
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
+def test_continuations_are_legal_and_every_break_but_between_entities_is_too(scheme):
+    tags = ["O"] + [f"{p}-{label}" for label in ("PER", "LOC") for p in PREFIXES[scheme]]
+    rules, legal = schemes.entity_rules(tags, scheme), schemes.legality(tags, scheme)
+    assert not (rules.continues & ~legal.transitions).any()
+    other = rules.label[:, None] != rules.label
+    assert not (rules.continues & other).any()

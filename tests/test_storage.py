@@ -1,10 +1,13 @@
 """Folders and files that are there whole or not at all."""
 
+import keras
 import numpy as np
 import pytest
 
 from kerasner import storage
 from kerasner.errors import ArchiveError, ConfigError
+from kerasner.layers import CharCNN, QuantizedEmbedding
+from kerasner.network import NerNetwork
 
 
 def names(folder):
@@ -90,6 +93,67 @@ def test_a_model_without_a_pipeline_is_damaged(tmp_path, config):
     storage.write_json(tmp_path / "config.json", {"format": storage.FORMAT, "config": config})
     with pytest.raises(ArchiveError, match="damaged: holds no configuration"):
         storage.read_config(tmp_path)
+
+
+def network(embedding=None, **settings):
+    embedding = embedding or QuantizedEmbedding(3, trainable_rows=2, frozen_rows=4)
+    characters = CharCNN(2, [2, 3], char_dim=2, vocabulary_size=4)
+    model = NerNetwork(["O", "B-X"], embedding, characters, n_hidden_list=[2, 3], **settings)
+    model.build({"words": (None, None), "chars": (None, None, None)})
+    return model
+
+
+CHARACTERS = ["embeddings", "kernel_0", "kernel_1", "bias"]
+CHAIN = ["transitions", "left_boundary", "right_boundary", "kernel", "bias"]
+DENSE, CELL = ["kernel", "bias"], ["kernel", "recurrent_kernel", "bias"]
+NORM = ["gamma", "beta", "moving_mean", "moving_variance"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {},
+            {f"recurrent_{i}": [f"{d}_{w}" for d in ("forward", "backward") for w in CELL]
+             for i in (0, 1)} | {"crf": CHAIN},
+        ),
+        (
+            {"cell_type": "gru", "two_dense_on_top": True, "use_crf": False},
+            {f"recurrent_{i}/{d}": CELL for i in (0, 1) for d in ("forward", "backward")}
+            | {"dense": DENSE, "crf": DENSE},
+        ),
+        (
+            {"net_type": "cnn", "use_batch_norm": True},
+            {"convolution_0": DENSE + NORM, "convolution_1": DENSE + NORM, "crf": CHAIN},
+        ),
+    ],
+    ids=["lstm", "gru", "cnn"],
+)  # fmt: skip
+def test_names_of_weights(settings, expected, tmp_path):
+    """All that training changes and no more, under names of ours."""
+    model = network(**settings)
+    expected = {"token_embedding": ["embeddings"], "char_features": CHARACTERS} | expected
+    weights = storage.layer_weights(model)
+    assert set(weights) == {f"{layer}/{name}" for layer in expected for name in expected[layer]}
+    trained = {id(weight) for weight in weights.values()}
+    others = [weight for weight in model.weights if id(weight) not in trained]
+    assert {weight.name.split("/")[-1].split(":")[0] for weight in others} == {"codes", "scales"}
+    values = {name: np.random.normal(size=w.shape) for name, w in weights.items()}
+    storage.save_weights(tmp_path / "weights.npz", values)
+    storage.assign_weights(model, storage.load_weights(tmp_path / "weights.npz"), "here")
+    for name, weight in weights.items():
+        np.testing.assert_allclose(weight, values[name], rtol=1e-6)
+
+
+def test_frozen_layers_are_stored_and_layers_of_layers_too():
+    layers = [keras.layers.Embedding(5, 2), keras.layers.Dense(3), keras.layers.Dense(3)]
+    model = network(keras.Sequential(layers), net_type="cnn")
+    whole = list(storage.layer_weights(model))
+    assert whole[:5] == [
+        f"token_embedding/{name}" for name in ("embeddings", "kernel", "bias", "kernel_1", "bias_1")
+    ]
+    model.trainable = False
+    assert list(storage.layer_weights(model)) == whole
 
 
 def test_weights_come_back(tmp_path):

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from kerasner.config import check_number
-from kerasner.encoders import build_layer
 from kerasner.errors import ConfigError
 from kerasner.layers import CharCNN, QuantizedEmbedding
 
@@ -99,8 +98,7 @@ def char_features(
     layer = CharCNN(filters, kernel_size, dim, count, dropout=dropout)
     matrix = table.rows(count)
     if matrix is not None:
-        build_layer(layer, (None, None))
-        layer.embeddings.assign(matrix[1:])  # padding has no row
+        layer.set_embeddings(matrix)
     return layer
 
 

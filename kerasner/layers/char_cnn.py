@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasner._compat import NO_AUTOCAST
+from kerasner.layers._two_tables import check_shape, ensure_built
 
 
 @keras.saving.register_keras_serializable("kerasner")
@@ -48,6 +50,11 @@ class CharCNN(keras.layers.Layer):
         >>> layer = CharCNN(filters=50, kernel_size=3, char_dim=30, vocabulary_size=100)
         >>> layer(tf.constant([[[4, 8, 15], [16, 0, 0]]])).shape
         TensorShape([1, 2, 50])
+
+        Four widths, linear, and embeddings to start from, as in DeepPavlov's character branch:
+
+        >>> layer = CharCNN(filters=32, kernel_size=[3, 4, 5, 7], char_dim=32)
+        >>> layer.set_embeddings(char_emb_mat)  # float [100, 32]
 
     References:
         Ma and Hovy (2016), End-to-end Sequence Labeling via Bi-directional LSTM-CNNs-CRF.
@@ -114,6 +121,13 @@ class CharCNN(keras.layers.Layer):
         )
         self.built = True
 
+    def set_embeddings(self, matrix: np.ndarray) -> None:
+        """Sets the characters' embeddings, floats [V, char_dim]; row 0, padding, has no effect."""
+        matrix = np.asarray(matrix, np.float32)
+        check_shape("matrix", matrix, (self.vocabulary_size, self.char_dim))
+        ensure_built(self)
+        self.embeddings.assign(matrix[1:])
+
     def call(self, chars: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         chars = tf.cast(chars, tf.int32)
         shape = tf.shape(chars)
@@ -149,10 +163,12 @@ class CharCNN(keras.layers.Layer):
         for size, kernel in zip(self.kernel_size, self.kernels, strict=True):
             start = before - (size - 1) // 2
             columns.append(
-                tf.add_n([
-                    tf.gather(tf.matmul(table, weights), neighbours[start + i])
-                    for i, weights in enumerate(tf.unstack(kernel, num=size))
-                ])
+                tf.add_n(
+                    [
+                        tf.gather(tf.matmul(table, weights), neighbours[start + i])
+                        for i, weights in enumerate(tf.unstack(kernel, num=size))
+                    ]
+                )
             )
         outputs = tf.math.segment_max(tf.concat(columns, axis=-1), positions[:, 0])[:-1]
         outputs = self.activation(outputs + self.bias)

@@ -1,6 +1,7 @@
 """LSTM over rows of unequal length, one or both directions, portable and cuDNN kernel in one."""
 
 import functools
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -14,32 +15,54 @@ _DEVICES = ("CPU", "GPU")  # of the portable kernel, of cuDNN's
 class LSTM(keras.layers.Layer):
     """Long short-term memory layer that puts out every step.
 
-    Numbers and weights are those of `keras.layers.LSTM(return_sequences=True)` and, for both
-    directions, of `keras.layers.Bidirectional` around it: `set_weights` takes what their
-    `get_weights` gives. What differs:
+    Numbers and weights are those of `keras.layers.LSTM` and, for both directions, of
+    `keras.layers.Bidirectional` around it. What differs:
 
     - masked steps, wherever they are, are left out of the recursion, and their output is zero;
-    - both directions run in one loop, and training uses a gradient in closed form whose weight
-      gradients are one matrix product for all steps;
+    - every step is put out unless told otherwise;
+    - both directions run in one loop that skips padding, and training uses a gradient in closed
+      form whose weight gradients are one matrix product for all steps;
     - a SavedModel holds a portable and a cuDNN kernel whichever machine exported it. TensorFlow
-      picks one where the model runs.
+      picks one where the model runs. That it picks is tested; cuDNN's own kernel has not been run
+      yet, for want of a GPU with TensorFlow.
+
+    Of Keras's arguments those are left out that cuDNN has no counterpart for (other activations,
+    `recurrent_dropout`, no bias), and states that go in or come out. `dropout` is
+    `keras.layers.SpatialDropout1D` in front of the layer. XLA cannot compile the cuDNN kernel, so
+    `supports_jit` is False and Keras's `jit_compile="auto"` leaves a model with this layer alone.
 
     Args:
         units: width of the state of each direction.
         bidirectional: run over the rows in both directions and join the outputs.
+        return_sequences: put out every step; else, as Keras does, the state after a row's last
+            step, and for the backward direction that after its first.
         kernel_initializer, recurrent_initializer, bias_initializer: as in Keras.
         unit_forget_bias: add 1 to the bias of the forget gate at the start.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: as in Keras.
+        kernel_constraint, recurrent_constraint, bias_constraint: as in Keras.
 
     Call arguments:
         inputs: float [B, T, D].
-        mask: bool [B, T] or None.
+        mask: bool [B, T] or None; padding may be left, right or inside.
         training: Python bool or None.
 
     Returns:
-        float [B, T, units], or [B, T, 2 * units] with the backward direction last.
+        Floats in the layer's compute dtype, [B, T, units], or [B, units] without
+        `return_sequences`; with both directions 2 * units wide, the backward one last. A row
+        without steps gives zeros.
 
-    Example: `kerasner.layers.LSTM(100, bidirectional=True)(embedded, mask=words != 0)`
+    Example:
+
+    ```python
+    layer = kerasner.layers.LSTM(100, bidirectional=True)
+    outputs = layer(embedded, mask=words != 0)
+
+    # Weights go over from Keras's layer and back:
+    theirs = keras.layers.Bidirectional(keras.layers.LSTM(100, return_sequences=True))
+    theirs.build(embedded.shape)
+    theirs.set_weights(layer.get_weights())
+    layer.set_weights(theirs.get_weights())
+    ```
 
     References:
         Hochreiter, Schmidhuber (1997): Long short-term memory.
@@ -50,120 +73,138 @@ class LSTM(keras.layers.Layer):
         self,
         units: int,
         bidirectional: bool = False,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
+        return_sequences: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
         unit_forget_bias: bool = True,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        **kwargs,
-    ):
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if units < 1:
             raise ValueError(f"Received units={units}; expected at least 1")
         self.units = int(units)
         self.bidirectional = bidirectional
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.return_sequences = return_sequences
         self.unit_forget_bias = unit_forget_bias
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self._settings = {}
+        for name, initializer, regularizer, constraint in (
+            ("kernel", kernel_initializer, kernel_regularizer, kernel_constraint),
+            ("recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint),
+            ("bias", bias_initializer, bias_regularizer, bias_constraint),
+        ):
+            self._settings[name] = {
+                "initializer": keras.initializers.get(initializer),
+                "regularizer": keras.regularizers.get(regularizer),
+                "constraint": keras.constraints.get(constraint),
+            }
         self.supports_masking = True
-        self.supports_jit = False  # the cuDNN kernel is no XLA operation
+        self.supports_jit = False
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         width = input_shape[-1]
         if len(input_shape) != 3 or width is None:
             raise ValueError(f"LSTM takes inputs [B, T, D] of known D; received {input_shape}")
 
         gates = 4 * self.units
         for direction in ("forward", "backward")[: 1 + self.bidirectional]:
-            for name, shape, initializer, regularizer in (
-                ("kernel", (width, gates), self.kernel_initializer, self.kernel_regularizer),
-                (
-                    "recurrent_kernel",
-                    (self.units, gates),
-                    self.recurrent_initializer,
-                    self.recurrent_regularizer,
-                ),
-                ("bias", (gates,), self._initial_bias, self.bias_regularizer),
+            for name, kind, shape in (
+                ("kernel", "kernel", (width, gates)),
+                ("recurrent_kernel", "recurrent", (self.units, gates)),
+                ("bias", "bias", (gates,)),
             ):
+                settings = dict(self._settings[kind])
+                initializer = settings.pop("initializer")
                 if isinstance(initializer, keras.initializers.Initializer):
                     # Without a seed, one Keras 2 initializer draws the same numbers every time.
                     initializer = type(initializer).from_config(initializer.get_config())
+                if kind == "bias" and self.unit_forget_bias:
+                    initializer = functools.partial(_with_unit_forget, initializer)
                 weight = self.add_weight(
-                    name=f"{direction}_{name}",
-                    shape=shape,
-                    initializer=initializer,
-                    regularizer=regularizer,
+                    name=f"{direction}_{name}", shape=shape, initializer=initializer, **settings
                 )
                 setattr(self, f"{direction}_{name}", weight)
         self.built = True
 
-    def _initial_bias(self, shape, dtype=None):
-        bias = self.bias_initializer(shape, dtype=dtype)
-        forget = tf.range(shape[0]) // self.units == 1  # gates: input, forget, cell, output
-        return bias + tf.cast(forget & self.unit_forget_bias, bias.dtype)
-
-    def _weights_of(self, direction: str, dtype) -> list[tf.Tensor]:
+    def _weights_of(self, direction: str, dtype: tf.DType) -> list[tf.Tensor]:
         names = ("kernel", "recurrent_kernel", "bias")
         return [tf.cast(getattr(self, f"{direction}_{name}"), dtype) for name in names]
 
-    def call(self, inputs, mask=None, training=None):
+    def call(
+        self, inputs: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
         shape = inputs.shape
-        batch, steps = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        order = None
         if mask is None:
-            mask = tf.ones([batch, steps], tf.bool)
-        mask = tf.cast(mask, tf.bool)
-        # Neither kernel takes an empty batch or sequence: a masked one is added where needed. (A
-        # pad or a slice that changes nothing costs nothing.)
-        extra = [[0, tf.maximum(1 - batch, 0)], [0, tf.maximum(1 - steps, 0)]]
-        inputs, mask = tf.pad(inputs, [*extra, [0, 0]]), tf.pad(mask, extra)
-        order, aligned = left_align(mask, inputs)
-        lengths = lengths_of(mask)
+            batch, steps = tf.unstack(tf.shape(inputs)[:2])
+            lengths = tf.fill([batch], steps)
+        else:
+            mask = tf.cast(mask, tf.bool)
+            if not mask.shape.is_compatible_with(shape[:2]):
+                raise ValueError(f"Expected a mask of shape {shape[:2]}; received {mask.shape}")
+            order, inputs = left_align(mask, inputs)
+            lengths = lengths_of(mask)
         weights = self._weights_of("forward", inputs.dtype)
         if self.bidirectional:
             weights += self._weights_of("backward", inputs.dtype)
         if not training:
-            outputs = _either_kernel(aligned, lengths, *weights)
+            outputs = _either_kernel(inputs, lengths, *weights)
         elif tf.config.list_logical_devices("GPU"):
-            outputs = _cudnn(aligned, lengths, *weights, training=True)
+            outputs = _cudnn(inputs, lengths, *weights, training=True)
         else:
-            outputs = _trained(aligned, lengths, *weights)
-        outputs = restore(order, outputs)
-        outputs = tf.where(mask[..., None], outputs, tf.zeros([], outputs.dtype))
-        return tf.ensure_shape(outputs[:batch, :steps], [*shape[:2], self._width])
+            outputs = _trained(inputs, lengths, *weights)
+        if not self.return_sequences:
+            return tf.ensure_shape(self._ends(outputs, lengths), [shape[0], self._width])
+        if order is not None:
+            outputs = restore(order, outputs)
+        return tf.ensure_shape(outputs, [*shape[:2], self._width])
+
+    def _ends(self, outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Of aligned outputs [B, T, W] the last state of each direction -> [B, W]."""
+        # A pad that changes nothing costs nothing.
+        outputs = tf.pad(outputs, [[0, 0], [0, tf.maximum(1 - tf.shape(outputs)[1], 0)], [0, 0]])
+        last = tf.gather(outputs, tf.maximum(lengths - 1, 0), batch_dims=1)
+        return tf.concat([last[:, : self.units], outputs[:, 0, self.units :]], axis=-1)
 
     @property
     def _width(self) -> int:
         return self.units * (1 + self.bidirectional)
 
-    def compute_mask(self, inputs, mask=None):
-        return mask
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return mask if self.return_sequences else None
 
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:2], self._width)
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (*input_shape[: 1 + self.return_sequences], self._width)
 
-    def compute_output_spec(self, inputs, mask=None, training=None):
+    def compute_output_spec(self, inputs: Any, mask: Any = None, training: Any = None) -> Any:
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
-    def get_config(self):
-        initializer, regularizer = keras.initializers.serialize, keras.regularizers.serialize
+    def get_config(self) -> dict[str, Any]:
+        settings = {}
+        for kind, setting in self._settings.items():
+            settings[f"{kind}_initializer"] = keras.initializers.serialize(setting["initializer"])
+            settings[f"{kind}_regularizer"] = keras.regularizers.serialize(setting["regularizer"])
+            settings[f"{kind}_constraint"] = keras.constraints.serialize(setting["constraint"])
         return {
             **super().get_config(),
             "units": self.units,
             "bidirectional": self.bidirectional,
-            "kernel_initializer": initializer(self.kernel_initializer),
-            "recurrent_initializer": initializer(self.recurrent_initializer),
-            "bias_initializer": initializer(self.bias_initializer),
+            "return_sequences": self.return_sequences,
             "unit_forget_bias": self.unit_forget_bias,
-            "kernel_regularizer": regularizer(self.kernel_regularizer),
-            "recurrent_regularizer": regularizer(self.recurrent_regularizer),
-            "bias_regularizer": regularizer(self.bias_regularizer),
+            **settings,
         }
+
+
+def _with_unit_forget(initializer, shape, dtype=None) -> tf.Tensor:
+    bias = initializer(shape, dtype=dtype)
+    forget = tf.range(shape[0]) * 4 // shape[0] == 1  # gates: input, forget, cell, output
+    return bias + tf.cast(forget, bias.dtype)
 
 
 def _either_kernel(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
@@ -205,223 +246,245 @@ def _kernels(directions: int, width: int, gates: int, dtype: tf.DType):
     return portable, cudnn
 
 
-def _portable(inputs, lengths, *weights) -> tf.Tensor:
-    """Core operations alone: [B, T, D], rows padded at their end -> [B, T, directions * units].
+class _Packing(NamedTuple):
+    """The real steps of a batch, packed: all first steps, all second ones, and so on.
 
-    Works on packed steps: rows stand by falling length, and each step of the loop computes those
-    rows alone that have not ended, so that padding costs nothing.
+    Rows stand by falling length, so each step of the recursion is that of the first `counts[step]`
+    rows, and padding costs nothing.
+
+    Attributes:
+        counts: int32 [L], rows that have each step, for the longest row's L steps, at least one.
+        steps: int32 [P], the step of each packed place.
+        places: for each direction int32 [P], which of the B * T places each is read from.
     """
-    batch, steps = tf.shape(inputs)[0], tf.shape(inputs)[1]
-    order = tf.argsort(lengths, direction="DESCENDING", stable=True)
-    sorted_lengths = tf.gather(lengths, order)
-    running = tf.transpose(tf.sequence_mask(sorted_lengths, steps))
-    places = tf.where(running)  # (step, row) by step
-    step, row = tf.cast(places[:, 0], tf.int32), tf.cast(places[:, 1], tf.int32)
-    counts = tf.math.count_nonzero(running, axis=1, dtype=tf.int32)
-    start = tf.gather(order, row) * steps
-    forward = start + step
-    backward = start + tf.gather(sorted_lengths, row) - 1 - step
-    triples = _triples(weights)
-    flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
-    order_of = [forward, backward][: len(triples)]
-    projected = [
-        tf.matmul(tf.gather(flat, steps_read), kernel) + bias
-        for steps_read, (kernel, _, bias) in zip(order_of, triples, strict=True)
-    ]
-    states = _packed_recursion(projected, [kernel for _, kernel, _ in triples], counts)
-    outputs = [
-        tf.scatter_nd(steps_read[:, None], state, [batch * steps, state.shape[-1]])
-        for steps_read, state in zip(order_of, states, strict=True)
-    ]
-    joined = tf.concat(outputs, axis=-1)
-    return tf.reshape(joined, [batch, steps, joined.shape[-1]])
+
+    counts: tf.Tensor
+    steps: tf.Tensor
+    places: list[tf.Tensor]
 
 
-def _trained(inputs, lengths, *weights) -> tf.Tensor:
-    """What `_portable` computes, with a gradient in closed form."""
-    rows = [inputs, tf.reverse_sequence(inputs, lengths, seq_axis=1)]
-    triples = _triples(weights)
-    projected = []
-    for row, (kernel, _, bias) in zip(rows, triples, strict=False):
-        time_major = tf.transpose(row, [1, 0, 2])
-        flat = tf.matmul(tf.reshape(time_major, [-1, kernel.shape[0]]), kernel) + bias
-        shape = tf.concat([tf.shape(time_major)[:2], [kernel.shape[1]]], 0)
-        projected.append(tf.reshape(flat, shape))
-    states = _trained_recursion(*projected, *(kernel for _, kernel, _ in triples))
-    return _joined(states, lengths)
+def _packing(inputs: tf.Tensor, lengths: tf.Tensor, directions: int) -> _Packing:
+    lengths, order = tf.math.top_k(lengths, k=tf.size(lengths))
+    longest = tf.reduce_max(tf.concat([lengths, [1]], 0))
+    running = tf.range(longest)[:, None] < lengths
+    counts = lengths_of(running)
+    step, row = tf.unstack(tf.cast(tf.where(running), tf.int32), axis=1)
+    start = tf.gather(order, row) * tf.shape(inputs)[1]
+    places = [start + step, start + tf.gather(lengths, row) - 1 - step]
+    return _Packing(counts, step, places[:directions])
 
 
-def _joined(states: list[tf.Tensor], lengths: tf.Tensor) -> tf.Tensor:
-    """Time-major states of each direction, as run -> [B, T, directions * units]."""
-    outputs = [tf.transpose(state, [1, 0, 2]) for state in states]
-    if len(outputs) == 2:
-        outputs[1] = tf.reverse_sequence(outputs[1], lengths, seq_axis=1)
-    joined = tf.concat(outputs, axis=-1)
-    return tf.ensure_shape(joined, [None, None, len(states) * states[0].shape[-1]])
-
-
-def _triples(weights) -> list[tuple]:
-    return [weights[i : i + 3] for i in range(0, len(weights), 3)]
-
-
-def _gates(gates: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Pre-activations [B, 4U] in Keras's order and cell state [B, U] -> i, f, g, o, cell."""
-    i, f, g, o = tf.split(gates, 4, axis=-1)
-    i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-    return i, f, g, o, f * cell + i * g
-
-
-def _arrays(tensors, steps):
+def _packed(tensors: list[tf.Tensor], packing: _Packing) -> list[tf.Tensor]:
+    """For each direction [B, T, X] -> [P, X]."""
     return [
-        tf.TensorArray(t.dtype, steps, element_shape=t.shape[1:]).unstack(t) for t in tensors
+        tf.gather(tf.reshape(tensor, [-1, tensor.shape[-1]]), places)
+        for tensor, places in zip(tensors, packing.places, strict=True)
     ]
 
 
-def _packed_recursion(
-    projected: list[tf.Tensor], recurrent: list[tf.Tensor], counts: tf.Tensor
-) -> list[tf.Tensor]:
-    """Packed projections [P, 4U] and recurrent kernels [U, 4U] of each direction -> states [P, U].
+def _unpacked(packed: list[tf.Tensor], packing: _Packing, like: tf.Tensor) -> list[tf.Tensor]:
+    """For each direction [P + 1, X], of which the last row fills the padding -> [B, T, X]."""
+    batch, steps = tf.shape(like)[0], tf.shape(like)[1]
+    count = tf.size(packing.steps)
+    unpacked = []
+    for rows, places in zip(packed, packing.places, strict=True):
+        index = count + tf.scatter_nd(places[:, None], tf.range(-count, 0), [batch * steps])
+        unpacked.append(tf.reshape(tf.gather(rows, index), [batch, steps, rows.shape[-1]]))
+    return unpacked
 
-    Of the P steps the first counts[0] belong to step 0 of as many rows, the next counts[1] to
-    step 1 of the first counts[1] of these rows, and so on. The directions share a loop and not a
-    batched product: two plain products are faster.
-    """
-    units, dtype = recurrent[0].shape[0], projected[0].dtype
-    starts = tf.cumsum(counts, exclusive=True)
-    steps = tf.size(counts)
-    rows = tf.reduce_max(tf.concat([counts, [0]], 0))
-    zeros = [tf.zeros([rows, units], dtype)] * len(projected)
-    outputs = [
-        tf.TensorArray(dtype, steps, infer_shape=False, element_shape=[None, units])
-        for _ in projected
-    ]
 
-    def iterate(step, states, cells, outputs):
-        count, start = counts[step], starts[step]
-        new = ([], [], [])
-        for k, kernel in enumerate(recurrent):
-            gates = projected[k][start : start + count] + tf.matmul(states[k][:count], kernel)
-            *_, o, cell = _gates(gates, cells[k][:count])
-            state = o * tf.tanh(cell)
-            values = (state, cell, outputs[k].write(step, state))
-            for column, value in zip(new, values, strict=True):
-                column.append(value)
-        return step + 1, *new
-
-    states = [tf.TensorShape([None, units])] * len(projected)
-    *_, outputs = tf.while_loop(
-        lambda step, *_: step < steps,
-        iterate,
-        (0, zeros, zeros, outputs),
-        shape_invariants=(
-            tf.TensorShape([]),
-            states,
-            states,
-            [tf.TensorShape(None)] * len(projected),
-        ),
-    )
-    return [tf.ensure_shape(output.concat(), [None, units]) for output in outputs]
+def _portable(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+    """Core operations alone: [B, T, D], rows padded at their end -> [B, T, directions * units]."""
+    kernels, recurrent, biases = weights[::3], weights[1::3], weights[2::3]
+    packing = _packing(inputs, lengths, len(kernels))
+    rows = _packed([inputs] * len(kernels), packing)
+    projected = _projected(rows, kernels, biases)
+    states, _ = _recursion(projected, recurrent, packing.counts)
+    return tf.concat(_unpacked(states, packing, inputs), axis=-1)
 
 
 @tf.custom_gradient
-def _trained_recursion(*arguments: tf.Tensor):
-    """Projections [T, B, 4U] and recurrent kernels [U, 4U] of each direction -> states [T, B, U].
+def _trained(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor):
+    """What `_portable` computes, with a gradient in closed form.
 
     Differentiating the loop itself would add up a gradient of the recurrent kernel step by step;
     here the loop back yields the gradients of the gates alone, and one product over all steps
-    turns them into that of the kernel.
+    turns them into that of a kernel.
     """
-    count = len(arguments) // 2
-    projected, recurrent = arguments[:count], arguments[count:]
-    steps, batch = tf.shape(projected[0])[0], tf.shape(projected[0])[1]
+    kernels, recurrent, biases = weights[::3], weights[1::3], weights[2::3]
+    packing = _packing(inputs, lengths, len(kernels))
+    rows = _packed([inputs] * len(kernels), packing)
+    projected = _projected(rows, kernels, biases)
+    states, kept = _recursion(projected, recurrent, packing.counts, keep=True)
+
+    def gradient(upstream):
+        of_states = _packed(tf.split(upstream, len(kernels), axis=-1), packing)
+        of_gates = _recursion_back(of_states, kept, recurrent, packing.counts)
+        # All but the first steps, and where the states before them are.
+        later = tf.range(packing.counts[0], tf.size(packing.steps))
+        before = later - tf.gather(packing.counts, tf.gather(packing.steps, later) - 1)
+        of_weights, of_rows = [], []
+        for k, of_gate in enumerate(of_gates):
+            of_weights += [
+                tf.matmul(rows[k], of_gate, transpose_a=True),
+                tf.matmul(
+                    tf.gather(states[k], before), of_gate[packing.counts[0] :], transpose_a=True
+                ),
+                tf.reduce_sum(of_gate, axis=0),
+            ]
+            of_row = tf.matmul(of_gate, kernels[k], transpose_b=True)
+            of_rows.append(tf.pad(of_row, [[0, 1], [0, 0]]))
+        return tf.add_n(_unpacked(of_rows, packing, inputs)), None, *of_weights
+
+    return tf.concat(_unpacked(states, packing, inputs), axis=-1), gradient
+
+
+def _projected(rows, kernels, biases) -> list[tf.Tensor]:
+    return [
+        tf.nn.bias_add(tf.matmul(row, kernel), bias)
+        for row, kernel, bias in zip(rows, kernels, biases, strict=True)
+    ]
+
+
+def _array(steps: tf.Tensor, width: int, dtype: tf.DType) -> tf.TensorArray:
+    return tf.TensorArray(dtype, steps, element_shape=[None, width], infer_shape=False)
+
+
+def _step(tensor: tf.Tensor, start: Any, count: tf.Tensor) -> tf.Tensor:
+    """Rows [start, start + count): a view where memory allows, by fewer operations than [:]."""
+    return tf.slice(tensor, [start, 0], [count, tensor.shape[-1]])
+
+
+def _recursion(
+    projected: list[tf.Tensor],
+    recurrent: tuple[tf.Tensor, ...],
+    counts: tf.Tensor,
+    keep: bool = False,
+) -> tuple[list[tf.Tensor], list[list[tf.Tensor]]]:
+    """Runs each direction over packed projections [P, 4U] with its recurrent kernel [U, 4U].
+
+    The directions share a loop and not a batched product: two plain products are faster.
+
+    Returns:
+        For each direction the packed states and a row of zeros, [P + 1, U], and with `keep` what
+        `_recursion_back` needs: the gates, the cell state before each step and, after it, its tanh,
+        each [P, U].
+    """
     units, dtype = recurrent[0].shape[0], projected[0].dtype
-    inputs = _arrays(projected, steps)
-    zeros = [tf.zeros([batch, units], dtype)] * count
+    steps, starts = tf.size(counts), tf.cumsum(counts, exclusive=True)
+    directions = range(len(recurrent))
+    zeros = [tf.zeros([counts[0], units], dtype) for _ in directions]
+    arrays = [
+        [_array(steps + 1, units, dtype), *(_array(steps, units, dtype) for _ in range(6 * keep))]
+        for _ in directions
+    ]
 
-    def empty(width):
-        return [tf.TensorArray(dtype, steps, element_shape=[None, width]) for _ in range(count)]
-
-    def forward(step, states, cells, outputs, kept_cells, kept_gates):
-        new = ([], [], [], [], [])
-        for k, kernel in enumerate(recurrent):
-            pre = inputs[k].read(step) + tf.matmul(states[k], kernel)
-            i, f, g, o, cell = _gates(pre, cells[k])
-            state = o * tf.tanh(cell)
-            gates = tf.concat([i, f, g, o], axis=-1)
-            values = (
-                state,
-                cell,
-                outputs[k].write(step, state),
-                kept_cells[k].write(step, cell),
-                kept_gates[k].write(step, gates),
+    def iterate(step, states, cells, arrays):
+        start, count = tf.gather(starts, step), tf.gather(counts, step)
+        new_states, new_cells, new_arrays = [], [], []
+        for k in directions:
+            gates = tf.matmul(_step(states[k], 0, count), recurrent[k])
+            gates += _step(projected[k], start, count)
+            i, f, g, o = tf.split(gates, 4, axis=-1)
+            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+            before = _step(cells[k], 0, count)
+            cell = f * before + i * g
+            squashed = tf.tanh(cell)
+            state = o * squashed
+            new_states.append(state)
+            new_cells.append(cell)
+            values = (state, i, f, g, o, before, squashed)
+            new_arrays.append(
+                [array.write(step, x) for array, x in zip(arrays[k], values, strict=False)]
             )
-            for column, value in zip(new, values, strict=True):
-                column.append(value)
-        return step + 1, *new
+        return step + 1, new_states, new_cells, new_arrays
 
-    *_, outputs, kept_cells, kept_gates = tf.while_loop(
+    some_rows = [tf.TensorShape([None, units]) for _ in directions]
+    *_, arrays = tf.while_loop(
         lambda step, *_: step < steps,
-        forward,
-        (0, zeros, zeros, empty(units), empty(units), empty(4 * units)),
+        iterate,
+        (0, zeros, zeros, arrays),
+        shape_invariants=(
+            tf.TensorShape([]),
+            some_rows,
+            some_rows,
+            tf.nest.map_structure(lambda _: tf.TensorShape(None), arrays),
+        ),
     )
-    outputs, cells, gates = ([a.stack() for a in x] for x in (outputs, kept_cells, kept_gates))
+    for own in arrays:
+        own[0] = own[0].write(steps, tf.zeros([1, units], dtype))
+    packed = [[tf.ensure_shape(x.concat(), [None, units]) for x in own] for own in arrays]
+    return [own[0] for own in packed], [own[1:] for own in packed]
 
-    def gradient(*upstream):
-        of_outputs = _arrays(upstream, steps)
-        cell_at, gates_at = _arrays(cells, steps), _arrays(gates, steps)
-        before = _arrays([tf.concat([zeros[0][None], c[:-1]], 0) for c in cells], steps)
 
-        def backward(step, of_states, of_cells, of_gates):
-            new = ([], [], [])
-            for k, kernel in enumerate(recurrent):
-                i, f, g, o = tf.split(gates_at[k].read(step), 4, axis=-1)
-                squashed = tf.tanh(cell_at[k].read(step))
-                of_state = of_outputs[k].read(step) + of_states[k]
-                of_cell = of_cells[k] + of_state * o * (1 - squashed * squashed)
-                of_pre = tf.concat(
-                    [
-                        of_cell * g * i * (1 - i),
-                        of_cell * before[k].read(step) * f * (1 - f),
-                        of_cell * i * (1 - g * g),
-                        of_state * squashed * o * (1 - o),
-                    ],
-                    axis=-1,
-                )
-                values = (
-                    tf.matmul(of_pre, kernel, transpose_b=True),
-                    of_cell * f,
-                    of_gates[k].write(step, of_pre),
-                )
-                for column, value in zip(new, values, strict=True):
-                    column.append(value)
-            return step - 1, *new
+def _recursion_back(
+    upstream: list[tf.Tensor],
+    kept: list[list[tf.Tensor]],
+    recurrent: tuple[tf.Tensor, ...],
+    counts: tf.Tensor,
+) -> list[tf.Tensor]:
+    """From gradients of the packed states [P, U] those of the gates before activation [P, 4U]."""
+    units, dtype = recurrent[0].shape[0], upstream[0].dtype
+    steps, starts = tf.size(counts), tf.cumsum(counts, exclusive=True)
+    directions = range(len(recurrent))
+    nothing = [tf.zeros([0, units], dtype) for _ in directions]
+    sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
 
-        *_, of_gates = tf.while_loop(
-            lambda step, *_: step >= 0, backward, (steps - 1, zeros, zeros, empty(4 * units))
-        )
-        of_projected = [array.stack() for array in of_gates]
-        of_recurrent = [
-            tf.matmul(
-                tf.reshape(output[:-1], [-1, units]),
-                tf.reshape(of_pre[1:], [-1, 4 * units]),
-                transpose_a=True,
+    def iterate(step, of_states, of_cells, arrays):
+        start, count = tf.gather(starts, step), tf.gather(counts, step)
+        new_states, new_cells, new_arrays = [], [], []
+        for k in directions:
+            i, f, g, o, before, squashed = (_step(x, start, count) for x in kept[k])
+            # Rows that end with this step come in.
+            more = [[0, count - tf.shape(of_states[k])[0]], [0, 0]]
+            of_state = tf.pad(of_states[k], more) + _step(upstream[k], start, count)
+            of_cell = tf.pad(of_cells[k], more)
+            of_cell += tanh_gradient(y=squashed, dy=of_state * o)
+            of_gate = tf.concat(
+                [
+                    sigmoid_gradient(y=i, dy=of_cell * g),
+                    sigmoid_gradient(y=f, dy=of_cell * before),
+                    tanh_gradient(y=g, dy=of_cell * i),
+                    sigmoid_gradient(y=o, dy=of_state * squashed),
+                ],
+                axis=-1,
             )
-            for output, of_pre in zip(outputs, of_projected, strict=True)
-        ]
-        return of_projected + of_recurrent
+            new_states.append(tf.matmul(of_gate, recurrent[k], transpose_b=True))
+            new_cells.append(of_cell * f)
+            new_arrays.append(arrays[k].write(step, of_gate))
+        return step - 1, new_states, new_cells, new_arrays
 
-    return outputs, gradient
+    some_rows = [tf.TensorShape([None, units]) for _ in directions]
+    *_, arrays = tf.while_loop(
+        lambda step, *_: step >= 0,
+        iterate,
+        (steps - 1, nothing, nothing, [_array(steps, 4 * units, dtype) for _ in directions]),
+        shape_invariants=(
+            tf.TensorShape([]),
+            some_rows,
+            some_rows,
+            [tf.TensorShape(None) for _ in directions],
+        ),
+    )
+    return [tf.ensure_shape(array.concat(), [None, 4 * units]) for array in arrays]
 
 
 def _cudnn(inputs, lengths, *weights, training: bool = False) -> tf.Tensor:
     """cuDNN's kernel: same arguments and results as `_portable`, on a GPU alone.
 
-    cuDNN takes no row of length 0: such a row is run over its first step.
+    cuDNN takes no empty batch or sequence and no row of length 0: a row or a step is added where
+    needed, and a row of length 0 is run over its first step.
     """
+    batch, steps = tf.unstack(tf.shape(inputs)[:2])
+    # A pad or a slice that changes nothing costs nothing.
+    extra = [[0, tf.maximum(1 - batch, 0)], [0, tf.maximum(1 - steps, 0)]]
+    inputs, lengths = tf.pad(inputs, [*extra, [0, 0]]), tf.pad(lengths, extra[:1])
     counts = tf.maximum(lengths, 1)
     directions = [inputs, tf.reverse_sequence(inputs, counts, seq_axis=1)]
-    states = []
-    for row, (kernel, recurrent, bias) in zip(directions, _triples(weights), strict=False):
+    outputs = []
+    for row, kernel, recurrent, bias in zip(
+        directions, weights[::3], weights[1::3], weights[2::3], strict=False
+    ):
         # cuDNN's parameters: each gate's transposed kernels, then two biases a gate.
         blocks = [tf.split(matrix, 4, axis=1) for matrix in (kernel, recurrent)]
         flat = [tf.reshape(tf.transpose(block), [-1]) for pair in blocks for block in pair]
@@ -437,5 +500,10 @@ def _cudnn(inputs, lengths, *weights, training: bool = False) -> tf.Tensor:
             is_training=training,
             time_major=True,
         )
-        states.append(tf.ensure_shape(result.output, [None, None, recurrent.shape[0]]))
-    return _joined(states, counts)
+        output = tf.ensure_shape(result.output, [None, None, recurrent.shape[0]])
+        outputs.append(tf.transpose(output, [1, 0, 2]))
+    if len(outputs) == 2:
+        outputs[1] = tf.reverse_sequence(outputs[1], counts, seq_axis=1)
+    real = tf.sequence_mask(lengths, tf.shape(inputs)[1])[..., None]
+    joined = tf.where(real, tf.concat(outputs, axis=-1), tf.zeros([], inputs.dtype))
+    return joined[:batch, :steps]

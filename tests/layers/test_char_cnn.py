@@ -36,8 +36,7 @@ def reference(layer, words):
             left = (size - 1) // 2
             padded = [0] * left + word + [0] * (size - 1 - left)
             rows = [
-                sum(table[padded[i + k]] @ kernel[k] for k in range(size))
-                for i in range(len(word))
+                sum(table[padded[i + k]] @ kernel[k] for k in range(size)) for i in range(len(word))
             ]
             best.append(np.max(rows, axis=0))
         values = tf.constant(np.concatenate(best) + bias)
@@ -161,13 +160,23 @@ def test_dropout_is_active_in_training_only_and_one_draw_a_call():
     assert np.abs(built(chars, training=True) - dropped).max() > 0.01
 
 
-def test_mixed_precision():
-    built = layer(dtype="mixed_float16", activation="relu")
-    chars = [[1, 2, 3], [4, 0, 0]]
-    outputs = built(tf.constant(chars))
-    assert outputs.dtype == tf.float16
-    assert {weight.dtype.name for weight in built.get_weights()} == {"float32"}
-    np.testing.assert_allclose(outputs, reference(built, chars), atol=2e-3)
+def test_the_character_branch_of_deeppavlov():
+    """Four linear convolutions as wide as the embeddings, which are given and trained on."""
+    matrix = np.random.default_rng(0).normal(size=(VOCABULARY, 3))
+    built = CharCNN(3, [3, 4, 5, 7], char_dim=3, vocabulary_size=VOCABULARY)
+    built.set_embeddings(matrix)
+    np.testing.assert_allclose(built.embeddings, matrix[1:], rtol=1e-6)
+    words = [[1, 2, 3, 4, 5, 6, 1], [2], [], [5, 5, 5]]
+    outputs = built(tf.constant(pad(words, 8)))
+    assert outputs.shape == (4, 12)
+    np.testing.assert_allclose(outputs, reference(built, words), rtol=1e-5, atol=1e-5)
+    assert len(built.trainable_weights) == 6
+
+
+def test_embeddings_of_another_shape_are_an_error():
+    expected = rf"must have shape \({VOCABULARY}, 3\). Received: \({VOCABULARY - 1}, 3\)"
+    with pytest.raises(ValueError, match=expected):
+        layer().set_embeddings(np.zeros([VOCABULARY - 1, 3]))
 
 
 def test_id_outside_the_vocabulary_raises():
@@ -214,33 +223,6 @@ def test_fits(policy):
     target = (chars == 1).any(-1)[..., None].astype("float32")
     losses = built.fit(chars, target, epochs=12, batch_size=16, verbose=0).history["loss"]
     assert losses[-1] < 0.8 * losses[0]
-
-
-def test_saves_and_loads(tmp_path):
-    chars = np.array([[[1, 2, 3], [4, 0, 0]]])
-    saved = model(activation="tanh")
-    saved.save(tmp_path / "model.keras")
-    saved.save_weights(tmp_path / "model.weights.h5")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(chars), saved(chars))
-    other = model(activation="tanh")
-    for weight in other.trainable_weights:
-        weight.assign(np.zeros(weight.shape))
-    other.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(other(chars), saved(chars))
-
-
-def test_exports_as_saved_model(tmp_path):
-    built = layer(kernel_size=[2, 3])
-    module = tf.Module()
-    module.layer = built
-    module.call = tf.function(
-        built.call, input_signature=[tf.TensorSpec([None, None, None], tf.int64)]
-    )
-    tf.saved_model.save(module, str(tmp_path))
-    chars = tf.constant([[[1, 2, 3], [4, 0, 0]]], tf.int64)
-    loaded = tf.saved_model.load(str(tmp_path))
-    np.testing.assert_allclose(loaded.call(chars), built(chars), rtol=1e-6)
 
 
 def test_output_shape():

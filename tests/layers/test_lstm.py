@@ -1,4 +1,5 @@
 import collections
+import re
 
 import keras
 import numpy as np
@@ -14,9 +15,9 @@ from kerasner.layers import lstm as module
 WIDTH, UNITS = 5, 3
 
 
-def built(bidirectional=True, seed=0, units=UNITS, width=WIDTH):
-    layer = LSTM(units, bidirectional=bidirectional)
-    layer.build((None, None, width))
+def built(bidirectional=True, seed=0, units=UNITS, **options):
+    layer = LSTM(units, bidirectional=bidirectional, **options)
+    layer.build((None, None, WIDTH))
     rng = np.random.default_rng(seed)
     layer.set_weights([rng.normal(size=w.shape) * 0.5 for w in layer.get_weights()])
     return layer
@@ -47,18 +48,41 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_equals_keras_forward_and_backward(bidirectional, training):
-    ours = built(bidirectional)
-    theirs = keras.layers.LSTM(UNITS, return_sequences=True)
-    if bidirectional:
-        theirs = keras.layers.Bidirectional(theirs)
-    inputs = tf.constant(normal(1, 4, 7, WIDTH))
-    mask = tf.sequence_mask([7, 1, 4, 0], 7)
+def keras_layer(bidirectional, return_sequences):
+    layer = keras.layers.LSTM(UNITS, return_sequences=return_sequences)
+    return keras.layers.Bidirectional(layer) if bidirectional else layer
+
+
+# Padding at the end, none, at the front, everywhere, and a row of nothing else.
+MASK = np.array(
+    [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0], [0] * 6], bool
+)
+
+
+@pytest.mark.parametrize(
+    "bidirectional, training, return_sequences, mask",
+    [
+        (False, False, True, MASK),
+        (False, True, True, MASK),
+        (True, False, True, MASK),
+        (True, True, True, MASK),
+        (True, False, True, None),
+        (True, True, True, None),
+        (False, True, False, MASK),
+        (True, False, False, MASK),
+        (True, True, False, MASK),
+    ],
+)
+def test_equals_keras_forward_and_backward(bidirectional, training, return_sequences, mask):
+    ours = built(bidirectional, return_sequences=return_sequences)
+    theirs = keras_layer(bidirectional, return_sequences)
+    inputs = tf.constant(normal(1, 5, 6, WIDTH))
     theirs(inputs)
     theirs.set_weights(ours.get_weights())
-    weights = tf.where(mask[..., None], normal(2, 4, 7, ours._width), 0.0)
+    mask = None if mask is None else tf.constant(mask)
+    real = mask[..., None] if return_sequences and mask is not None else True
+    shape = (5, 6, ours._width) if return_sequences else (5, ours._width)
+    weights = tf.where(real, normal(2, *shape), 0.0)
     results = []
     for layer in (ours, theirs):
         variables = [value(v) for v in layer.trainable_variables]
@@ -67,10 +91,37 @@ def test_equals_keras_forward_and_backward(bidirectional, training):
             outputs = layer(inputs, mask=mask, training=training)
             total = tf.reduce_sum(outputs * weights)
         gradients = tape.gradient(total, [inputs, *variables])
-        results.append([tf.where(mask[..., None], outputs, 0.0), *gradients])
+        results.append([tf.where(real, outputs, 0.0), *gradients])
     assert len(results[0]) == 2 + 3 * (1 + bidirectional)
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_weights_of_keras_load(bidirectional):
+    theirs = keras_layer(bidirectional, return_sequences=True)
+    inputs = normal(8, 2, 4, WIDTH)
+    expected = theirs(inputs)
+    ours = built(bidirectional)
+    ours.set_weights(theirs.get_weights())
+    np.testing.assert_allclose(ours(inputs), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradient_of_a_loop_around_the_layer(compiled):
+    layer = built()
+    inputs = tf.constant(normal(4, 2, 3, 4, WIDTH))
+
+    def gradients(whole):
+        with tf.GradientTape() as tape:
+            run = lambda x: layer(x, training=True)  # noqa: E731
+            outputs = run(tf.reshape(inputs, [6, 4, WIDTH])) if whole else tf.map_fn(run, inputs)
+            loss = tf.reduce_sum(outputs**2)
+        return tape.gradient(loss, [value(v) for v in layer.trainable_variables])
+
+    one_by_one = (tf.function(gradients) if compiled else gradients)(False)
+    for a, b in zip(one_by_one, gradients(True), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)
@@ -146,6 +197,34 @@ def test_regularizers_reach_their_weights():
     np.testing.assert_allclose(sum(layer.losses), 8 + 0.5 * WIDTH * 8)
 
 
+def test_constraints_reach_their_weights():
+    layer = LSTM(2, recurrent_constraint="non_neg", bias_constraint=keras.constraints.MaxNorm(0.5))
+    layer = LSTM.from_config(layer.get_config())
+    model = keras.Sequential([keras.Input([4, WIDTH]), layer])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    assert np.min(layer.get_weights()[1]) < 0
+    model.fit(normal(9, 2, 4, WIDTH), normal(10, 2, 4, 2), verbose=0)
+    _, recurrent, bias = layer.get_weights()
+    assert np.min(recurrent) == 0
+    np.testing.assert_allclose(np.linalg.norm(bias), 0.5, rtol=1e-5)
+
+
+def test_no_mask_leaves_with_one_state_a_row():
+    layer = built(return_sequences=False)
+    assert layer.compute_mask(tf.zeros([2, 3, WIDTH]), tf.ones([2, 3], tf.bool)) is None
+    assert layer.compute_output_shape((2, 3, WIDTH)) == (2, 2 * UNITS)
+
+
+def test_xla_is_left_out():
+    assert LSTM(2).supports_jit is False
+
+
+def test_a_mask_of_another_shape_is_an_error():
+    expected = r"mask of shape \(2, 3\); received \(2, 3, 1\)"
+    with pytest.raises(ValueError, match=expected):
+        built()(tf.zeros([2, 3, WIDTH]), mask=tf.ones([2, 3, 1], tf.bool))
+
+
 def test_the_mask_goes_on():
     inputs = keras.Input([None], dtype="int32")
     embedded = keras.layers.Embedding(9, WIDTH, mask_zero=True)(inputs)
@@ -184,23 +263,55 @@ def in_a_loop(layer):
     return function
 
 
+def export(layer, call, path):
+    """The graph of a SavedModel of `call`."""
+    exported = tf.Module()
+    exported.layer = layer
+    exported.serve = tf.function(call, input_signature=[tf.TensorSpec([None, None, WIDTH])])
+    tf.saved_model.save(exported, str(path))
+    saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    return saved.meta_graphs[0].graph_def
+
+
+def assert_no_length_is_zero(function):
+    """The lengths that cuDNN gets are the maximum of something and 1."""
+    nodes = {node.name: node for node in function.node_def}
+    for node in function.node_def:
+        if node.op == "CudnnRNNV3":
+            lengths = nodes[node.input[4].split(":")[0]]
+            assert lengths.op == "Maximum"
+            one = nodes[lengths.input[1].split(":")[0]]
+            assert tf.make_ndarray(one.attr["value"].tensor) == 1
+
+
+def test_two_exports_have_the_same_functions(tmp_path):
+    names = []
+    for i in range(2):
+        module._kernels.cache_clear()
+        graph = export(layer := built(), layer.__call__, tmp_path / str(i))
+        # TensorFlow counts the functions of a process.
+        names.append(
+            sorted(
+                (re.sub(r"_\d+\b", "", function.signature.name), len(function.node_def))
+                for function in graph.library.function
+            )
+        )
+    assert names[0] == names[1]
+
+
 @pytest.mark.parametrize("looped", [False, True])
 def test_an_export_holds_both_kernels_under_one_interface(tmp_path, looped):
     layer = built()
     call = in_a_loop(layer) if looped else lambda inputs: layer(inputs, training=False)
-    exported = tf.Module()
-    exported.layer = layer
-    exported.serve = tf.function(call, input_signature=[tf.TensorSpec([None, None, WIDTH])])
-    tf.saved_model.save(exported, str(tmp_path))
-
-    graph = SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes()).meta_graphs[0]
+    graph = export(layer, call, tmp_path)
     kernels = collections.defaultdict(set)
-    for function in graph.graph_def.library.function:
+    for function in graph.library.function:
         if "api_implements" in function.attr:
             device = function.attr["api_preferred_device"].s.decode()
             is_cudnn = any(node.op == "CudnnRNNV3" for node in function.node_def)
             kernels[function.attr["api_implements"].s].add((device, is_cudnn))
-    assert list(kernels.values()) == [{("CPU", False), ("GPU", True)}]
+            assert_no_length_is_zero(function)
+    assert kernels == {b"kerasner_lstm_2x5x12_float32": {("CPU", False), ("GPU", True)}}
 
     inputs = tf.constant(normal(3, 4, 6, WIDTH))
     loaded = tf.saved_model.load(str(tmp_path))

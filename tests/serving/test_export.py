@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from contract import ENTITY_DTYPES, TEXT_DTYPES, TOKEN_DTYPES, assert_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -305,30 +306,6 @@ check = settings(
     max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-
-TEXT_DTYPES = {
-    "tokens": object, "tags": object, "scores": np.float32,
-    "starts": np.int32, "ends": np.int32, "lengths": np.int32,
-}  # fmt: skip
-TOKEN_DTYPES = {"tags": object, "scores": np.float32, "lengths": np.int32}
-ENTITY_DTYPES = {
-    "labels": object, "texts": object, "starts": np.int32, "ends": np.int32,
-    "scores": np.float32, "counts": np.int32,
-}  # fmt: skip
-
-
-def assert_table(outputs, dtypes, n_rows, counts, width=None):
-    """Shapes, dtypes and padding of the table of signatures."""
-    assert {name: value.dtype for name, value in outputs.items()} == dtypes
-    lengths = outputs[counts]
-    assert lengths.shape == (n_rows,)
-    if width is None:
-        width = max(lengths, default=0)
-    for name, value in outputs.items():
-        if name != counts:
-            assert value.shape == (n_rows, width), name
-            for row, length in zip(value, lengths, strict=True):
-                assert all(row[length:] == (b"" if value.dtype == object else 0)), name
 
 
 def rows_of(outputs, counts) -> list[dict[str, list]]:

@@ -45,8 +45,6 @@ def best_paths(
     behind = take_rows(arriving, (lengths - left) * 2 * batch + batch + row)
     met = tf.reshape(ahead, [-1, n_tags, k, 1]) + tf.reshape(behind, [-1, n_tags, 1, k])
     scores, index = tf.math.top_k(tf.reshape(met, [-1, n_tags * k * k]), k)
-    tag = index // (k * k) * k
-    meeting = tf.concat([tag + index // k % k, tag + index % k], 0)  # [2B, k]
 
     # Which tag led to which is worked out on the way back, for the best paths alone. The left half
     # starts from a tag of its own, the right one from the tag before it.
@@ -65,8 +63,10 @@ def best_paths(
         return tf.gather(ranked, state % k, batch_dims=2)
 
     if k == 1:
-        path = recur(meeting[:, 0], back, trace)
+        path = recur(tf.tile(index[:, 0], [2]), back, trace)
     else:
+        tag = index // (k * k) * k
+        meeting = tf.concat([tag + index // k % k, tag + index % k], 0)  # [2B, k]
         path = recur(meeting, back, trace_ranked) // k
 
     time = tf.range(length)

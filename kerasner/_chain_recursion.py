@@ -10,7 +10,7 @@ import tensorflow as tf
 
 FORBIDDEN = -1e9
 RULED_OUT = -1e8  # anything below is a forbidden tag or transition, summed up or not
-_UNROLLED_STEPS = 8
+_UNROLLED_STEPS = 4
 
 
 def step_numbers(count: tf.Tensor) -> tf.Tensor:

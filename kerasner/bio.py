@@ -60,6 +60,22 @@ def iob1_to_bio(tags: Tags) -> list[str]:
     return bio
 
 
+def with_prefixes(tags: Tags) -> list[str]:
+    """Tags without prefixes as BIO: each run of one tag is an entity.
+
+    Example:
+
+    ```python
+    with_prefixes(["PER", "PER", "LOC", "O"])  # ["B-PER", "I-PER", "B-LOC", "O"]
+    ```
+    """
+    before = ["O", *tags]
+    return [
+        tag if tag == "O" else f"{'I' if tag == previous else 'B'}-{tag}"
+        for previous, tag in zip(before, tags, strict=False)
+    ]
+
+
 def entities(tags: Tags) -> list[tuple[str, int, int]]:
     """The entities of a sentence.
 

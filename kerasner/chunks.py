@@ -15,7 +15,7 @@ class ChunkFinder:
 
     Args:
         tags: names of the tags in the order of their ids.
-        scheme: "bio", "iob1" or "bioes".
+        scheme: "bio", "iob1", "bioes" or "io", see `kerasner.schemes`.
     """
 
     def __init__(self, tags: list[str], scheme: str = "bio"):

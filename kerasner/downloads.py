@@ -15,7 +15,7 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -60,6 +60,7 @@ class Source:
         folder: where it goes, or where it is unpacked to.
         hashes: what its content has to be: pairs of an algorithm and hexadecimal digits.
         is_archive: whether it is to be unpacked.
+        files: what is wanted of an archive; none: all.
     """
 
     url: str
@@ -67,6 +68,7 @@ class Source:
     folder: Path
     hashes: tuple[tuple[str, str], ...]
     is_archive: bool
+    files: tuple[str, ...] = ()
 
 
 def download(config: Mapping[str, Any]) -> list[Path]:
@@ -78,10 +80,12 @@ def download(config: Mapping[str, Any]) -> list[Path]:
     - "subdir": a folder, relative to `{KERASNER_HOME}/downloads`, which is the default;
     - "sha256" or "md5": of the file;
     - "unpack": whether it is an archive to be unpacked into the folder; by default .zip, .tar.gz
-      and .tgz are.
+      and .tgz are;
+    - "files": names in the archive of those that are wanted; by default all are.
 
     A file that is there already, with that content if a hash is given, is not fetched again; nor is
-    an archive whose files are there. Everything is written beside its place and then renamed.
+    an archive that was unpacked before, or whose "files" are there. Everything is written beside
+    its place and then renamed.
 
     Returns:
         The files that are there now; of an archive the files that were in it.
@@ -134,7 +138,7 @@ def _source(entry: Any, where: str) -> Source:
     entry = {"url": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: expected a URL or an object, received {entry!r:.200}")
-    check_keys(entry, ("url", "subdir", "unpack", *_HASHES), where)
+    check_keys(entry, ("url", "subdir", "unpack", "files", *_HASHES), where)
     url = entry.get("url")
     parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
     name = PurePosixPath(unquote(parts.path)).name
@@ -149,6 +153,11 @@ def _source(entry: Any, where: str) -> Source:
     unpack = entry.get("unpack", name.endswith(_UNPACKED))
     if not isinstance(unpack, bool):
         raise ConfigError(f"{where}.unpack: expected true or false, received {unpack!r:.200}")
+    files = entry.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):
+        raise ConfigError(f"{where}.files: expected a list of names, received {files!r:.200}")
+    if files and not unpack:
+        raise ConfigError(f"{where}.files: expected an archive to unpack, received {url!r:.200}")
     hashes = {algorithm: entry[algorithm] for algorithm in _HASHES if algorithm in entry}
     for algorithm, value in hashes.items():
         digits = _HASHES[algorithm]
@@ -158,7 +167,7 @@ def _source(entry: Any, where: str) -> Source:
             )
         hashes[algorithm] = value.lower()
     folder = configuration.home() / "downloads" / configuration.user_path(subdir)
-    return Source(url, name, folder.absolute(), tuple(hashes.items()), unpack)
+    return Source(url, name, folder.absolute(), tuple(hashes.items()), unpack, tuple(files))
 
 
 def _fetched(source: Source) -> Path:
@@ -244,21 +253,24 @@ def _hashes_of(path: Path) -> dict[str, str]:
 
 
 def _unpacked(source: Source) -> list[Path]:
-    """The files of an archive, fetched and unpacked if they are not there.
+    """The wanted files of an archive, fetched and unpacked if they are not there.
 
-    A note beside them tells later what the archive held; the archive itself is kept only where
-    somebody else put it there.
+    If all are wanted, a note beside them tells later what the archive held. The archive itself is
+    kept only where somebody else put it there.
     """
     note = source.folder / f".{source.name}.json"
-    if files := _noted(note, source):
+    wanted = [source.folder / name for name in source.files]
+    files = wanted or _noted(note, source)
+    if files and all(file.is_file() for file in files):
         _LOG.info("%s is unpacked in %s already", source.name, source.folder)
         return files
     kept = (source.folder / source.name).is_file()
     archive = _fetched(source)
     try:
-        names = _unpack(archive, source.folder)
+        names = _unpack(archive, source.folder, source.files)
         content = {"url": source.url, **_hashes_of(archive), "files": names}
-        note.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        if not wanted:
+            note.write_text(json.dumps(content, indent=2), encoding="utf-8")
     except _DAMAGED as error:
         raise DownloadError(f"cannot unpack {source.url}: {error}") from error
     except OSError as error:
@@ -271,17 +283,17 @@ def _unpacked(source: Source) -> list[Path]:
 
 
 def _noted(note: Path, source: Source) -> list[Path]:
-    """The files of an archive that was unpacked before; none if anything is missing."""
+    """The files of an archive that was unpacked before as a whole; none if it was another one."""
     try:
         content = json.loads(note.read_text(encoding="utf-8"))
         files = [source.folder / name for name in content["files"]]
         same = all(content[algorithm] == value for algorithm, value in source.hashes)
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return files if same and all(file.is_file() for file in files) else []
+    return files if same else []
 
 
-def _unpack(archive: Path, folder: Path) -> list[str]:
+def _unpack(archive: Path, folder: Path, wanted: Sequence[str]) -> list[str]:
     """Unpacks into a new folder, then moves the files to their places; returns their names."""
     names: list[str] = []
     left = _MAX_UNPACKED
@@ -291,6 +303,8 @@ def _unpack(archive: Path, folder: Path) -> list[str]:
                 path = PurePosixPath(name)
                 if path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
                     raise ValueError(f"it holds {name!r}; expected files below its folder")
+                if wanted and str(path) not in wanted:
+                    continue
                 if len(names) == _MAX_FILES:
                     raise ValueError(f"it holds more than {_MAX_FILES:,} files")
                 place = Path(beside, path)
@@ -298,6 +312,8 @@ def _unpack(archive: Path, folder: Path) -> list[str]:
                 with content, open(place, "wb") as file:
                     left -= _copy(content, file, left)
                 names.append(str(path))
+        if missing := set(wanted) - set(names):
+            raise ValueError(f"it holds no {', '.join(sorted(missing))}")
         for name in names:
             place = folder / name
             if place.exists() and not _same(place, Path(beside, name)):

@@ -16,6 +16,7 @@ from kerasner.layers.crf import unpack
 from kerasner.metrics import EntityF1
 from kerasner.network import NerNetwork
 from kerasner.pipe import names, variables
+from kerasner.schemes import scheme_of
 
 Rows = Sequence[Sequence[str]]
 FAST = "ner_f1"
@@ -81,6 +82,7 @@ class Scorer:
     def __init__(self, model: NerNetwork, metrics: Sequence[Metric]):
         self._metrics = list(metrics)
         self._tags = np.array(model.tags, dtype=object)
+        self._without_prefixes = model.scheme == "io"
         self._in_graph = all(metric.name == FAST for metric in metrics)
         f1 = EntityF1(model.tags, model.scheme)
 
@@ -112,10 +114,11 @@ class Scorer:
         return len(gold), {metric.name: metric(gold, predicted) for metric in self._metrics}
 
     def _rows(self, ids: np.ndarray, mask: np.ndarray) -> list[list[str]]:
-        return [
+        rows = [
             self._tags[row[: int(length)]].tolist()
             for row, length in zip(ids, mask.sum(axis=1), strict=True)
         ]
+        return list(map(bio.with_prefixes, rows)) if self._without_prefixes else rows
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ class Evaluation:
 def evaluation(gold: Rows, predict: Callable[[], Rows], metrics: Sequence[Metric]) -> Evaluation:
     """Scores what `predict` returns against the right tags."""
     started = time.monotonic()
+    if scheme_of(tag for row in gold for tag in row) == "io":
+        gold = [bio.with_prefixes(row) for row in gold]
     predicted = predict()
     scores = {metric.name: metric(gold, predicted) for metric in metrics}
     report = bio.report(gold, predicted)

@@ -15,7 +15,7 @@ class EntityF1(keras.metrics.Metric):
 
     Args:
         tags: names of the tags in the order of their ids.
-        scheme: "bio", "iob1" or "bioes".
+        scheme: "bio", "iob1", "bioes" or "io", see `kerasner.schemes`.
 
     Call arguments:
         y_true: tag ids [B, T].

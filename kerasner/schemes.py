@@ -1,10 +1,15 @@
-"""Tagging schemes: which tags may start, follow and end, and what a prefix means."""
+"""Tagging schemes: which tags may start, follow and end, and what a prefix means.
 
+"bio", "iob1" and "bioes" are the usual ones. In "io" tags are labels without prefixes: each run of
+one label is an entity.
+"""
+
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-SCHEMES = ("bio", "iob1", "bioes")
+SCHEMES = ("bio", "iob1", "bioes", "io")
 
 # prefix -> prefixes that may precede it; "+" marks that the label has to be the same.
 _PREDECESSORS = {
@@ -14,9 +19,10 @@ _PREDECESSORS = {
         "O": ("O", "E", "S"), "B": ("O", "E", "S"), "S": ("O", "E", "S"),
         "I": ("B+", "I+"), "E": ("B+", "I+"),
     },
+    "io": {"O": ("O", "I"), "I": ("O", "I")},
 }  # fmt: skip
-_OPENING = {"bio": "OB", "iob1": "OI", "bioes": "OBS"}
-_CLOSING = {"bio": "OBI", "iob1": "OBI", "bioes": "OES"}
+_OPENING = {"bio": "OB", "iob1": "OI", "bioes": "OBS", "io": "OI"}
+_CLOSING = {"bio": "OBI", "iob1": "OBI", "bioes": "OES", "io": "OI"}
 
 
 class Legality(NamedTuple):
@@ -28,7 +34,7 @@ class Legality(NamedTuple):
 
 
 def split_tag(tag: str, scheme: str = "bio") -> tuple[str, str]:
-    """("B-PER") -> ("B", "PER"), ("O") -> ("O", "").
+    """("B-PER") -> ("B", "PER"), ("O") -> ("O", ""), and in "io" ("PER") -> ("I", "PER").
 
     Raises:
         ValueError: the tag does not belong to the scheme.
@@ -36,10 +42,44 @@ def split_tag(tag: str, scheme: str = "bio") -> tuple[str, str]:
     if scheme not in SCHEMES:
         raise ValueError(f"Unknown tagging scheme {scheme!r}; expected one of {SCHEMES}")
     prefix, dash, label = tag.partition("-")
-    if tag == "O" or (dash and label and prefix != "O" and prefix in _PREDECESSORS[scheme]):
+    if scheme == "io" and tag not in ("", "O") and not (dash and prefix in ("B", "I")):
+        return "I", tag
+    known = scheme != "io" and prefix != "O" and prefix in _PREDECESSORS[scheme]
+    if tag == "O" or (dash and label and known):
         return prefix, label
     prefixes = ", ".join(f"{p}-LABEL" for p in _PREDECESSORS[scheme] if p != "O")
+    prefixes = "LABEL without prefix" if scheme == "io" else prefixes
     raise ValueError(f"Received tag {tag!r}; expected O, {prefixes} (scheme {scheme!r})")
+
+
+def scheme_of(tags: Iterable[str]) -> str:
+    """The scheme that the tags of a data set belong to: "bio", "bioes" or "io".
+
+    Raises:
+        ValueError: tags with and without prefixes are mixed.
+
+    Example: `scheme_of(["O", "PER"])  # "io": a run of one tag is an entity`
+    """
+    tags = sorted(set(tags))
+    for scheme in ("bio", "bioes"):
+        if all(_belongs(tag, scheme) for tag in tags):
+            return scheme
+    with_prefix = [tag for tag in tags if tag != "O" and _belongs(tag, "bio")]
+    if with_prefix:
+        others = [tag for tag in tags if not _belongs(tag, "bio")]
+        raise ValueError(
+            f"Received tags with prefixes, such as {with_prefix[0]!r}, and others, such as "
+            f"{others[0]!r}; expected either B-LABEL and I-LABEL, or LABEL alone, beside O"
+        )
+    return "io"
+
+
+def _belongs(tag: str, scheme: str) -> bool:
+    try:
+        split_tag(tag, scheme)
+    except ValueError:
+        return False
+    return True
 
 
 def legality(tags: list[str], scheme: str = "bio") -> Legality:

@@ -165,7 +165,10 @@ class Tagger:
     def evaluate(self, samples: Sequence[tuple[Any, Sequence[str]]]) -> bio.Report:
         """Tags sentences and compares: (inputs, tags) pairs -> conlleval's counts and scores."""
         inputs = columns([sentence for sentence, _ in samples], len(self.chainer.inputs))
-        return bio.report([list(tags) for _, tags in samples], self(*inputs)[1])
+        gold = [list(tags) for _, tags in samples]
+        if self.model.scheme == "io":
+            gold = [bio.with_prefixes(tags) for tags in gold]
+        return bio.report(gold, self(*inputs)[1])
 
     def export(self, path: str | os.PathLike, version: int | None = None) -> Path:
         """Writes a SavedModel of text to tags; see `kerasner.serving.export`."""

@@ -28,12 +28,14 @@ class _Tagged(NamedTuple):
         tag: int32, id of the decoded tag.
         marginal: float32, log-probability of that tag at that token.
         onward: float32, log-probability of that tag given the decoded tag before it.
+        opening: float32, log-probability that an entity of that tag does not begin earlier.
         closing: float32, log-probability that an entity of that tag does not go on.
     """
 
     tag: tf.Tensor
     marginal: tf.Tensor
     onward: tf.Tensor
+    opening: tf.Tensor
     closing: tf.Tensor
 
 
@@ -80,7 +82,9 @@ class TaggingGraph(tf.Module):
     ):
         super().__init__(name="kerasner")
         if network.scheme == "iob1":
-            raise ValueError("expected a network of scheme 'bio' or 'bioes', received 'iob1'")
+            raise ValueError(
+                "expected a network of scheme 'bio', 'bioes' or 'io', received 'iob1'"
+            )
         # Of the network only the variables are tracked: a Keras model would leave functions of its
         # own in the SavedModel.
         self._token_features = network.token_features
@@ -95,7 +99,7 @@ class TaggingGraph(tf.Module):
         self._sentence_splitter = sentence_splitter
         self._token_budget = token_budget
         self._finder = ChunkFinder(network.tags, network.scheme)
-        self._continues = _continuations(network.tags, network.scheme)
+        self._continues = schemes.entity_rules(network.tags, network.scheme).continues
         self._use_crf = network.use_crf
 
         texts = tf.TensorSpec([None], tf.string, name="text")
@@ -164,8 +168,9 @@ class TaggingGraph(tf.Module):
         is_start, is_end, label = self._finder.boundaries(tagged.tag, sentences.is_first)
         first, last = tf.where(is_start)[:, 0], tf.where(is_end)[:, 0]
 
-        # P(span) = P(first tag) x P(each next tag | the one before) x P(no continuation).
-        log_score = tf.where(is_start, tagged.marginal, tagged.onward)
+        # P(span) = P(first tag) x P(no earlier begin) x P(each next tag | the one before)
+        # x P(no continuation).
+        log_score = tf.where(is_start, tagged.marginal + tagged.opening, tagged.onward)
         log_score += tf.where(is_end, tagged.closing, 0.0)
         inside = tf.where(label > 0)[:, 0]
         entity = tf.cumsum(tf.cast(is_start, tf.int32)) - 1
@@ -255,7 +260,7 @@ class TaggingGraph(tf.Module):
                 dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None]
             )
 
-        dtypes = (tf.int32, tf.float32, tf.float32, tf.float32)
+        dtypes = (tf.int32, *[tf.float32] * (len(_Tagged._fields) - 1))
         *_, places, results = tf.while_loop(
             lambda row, *_: row < n_rows,
             tag_chunk,
@@ -272,7 +277,7 @@ class TaggingGraph(tf.Module):
         if not self._use_crf:
             tags = tf.argmax(emissions, axis=-1, output_type=tf.int32)
             best = tf.reduce_max(tf.nn.log_softmax(emissions), axis=-1)
-            return _Tagged(tags, best, best, tf.zeros_like(best))
+            return _Tagged(tags, best, best, tf.zeros_like(best), tf.zeros_like(best))
         tags, _ = linear_chain.viterbi(emissions, lengths, transitions)
         messages = linear_chain.posterior(emissions, lengths, transitions)
 
@@ -281,16 +286,23 @@ class TaggingGraph(tf.Module):
 
         joint = messages.alpha + messages.beta
         marginal = at(joint, tags) - tf.reduce_logsumexp(joint, axis=-1)
-        # log P(next tag | decoded tag), [R, L - 1, N].
+        # log P(next tag | decoded tag), and log P(tag before | decoded tag), [R, L - 1, N].
         moves = tf.gather(transitions, tags[:, :-1]) + messages.gamma[:, 1:]
         moves -= tf.reduce_logsumexp(moves, axis=-1, keepdims=True)
-        goes_on = tf.gather(self._continues, tags[:, :-1])
-        closing = tf.reduce_logsumexp(tf.where(goes_on, linear_chain.FORBIDDEN, moves), axis=-1)
-        closing = tf.where(mask[:, 1:], closing, 0.0)
+        origins = tf.gather(tf.transpose(transitions), tags[:, 1:]) + messages.alpha[:, :-1]
+        origins -= tf.reduce_logsumexp(origins, axis=-1, keepdims=True)
+
+        def apart(steps, is_same_entity):
+            separate = tf.where(is_same_entity, linear_chain.FORBIDDEN, steps)
+            return tf.where(mask[:, 1:], tf.reduce_logsumexp(separate, axis=-1), 0.0)
+
+        opening = apart(origins, tf.gather(self._continues.T, tags[:, 1:]))
+        closing = apart(moves, tf.gather(self._continues, tags[:, :-1]))
         return _Tagged(
             tags,
             marginal,
             tf.pad(at(moves, tags[:, 1:]), [[0, 0], [1, 0]]),
+            tf.pad(opening, [[0, 0], [1, 0]]),
             tf.pad(closing, [[0, 0], [0, 1]]),
         )
 
@@ -316,14 +328,3 @@ def _substrings(
     spans = tf.ragged.range(tf.gather(bounds, origins + starts), tf.gather(bounds, origins + ends))
     chars = tf.gather(_BYTES, tf.cast(tf.gather(codes, spans.values), tf.int32))
     return tf.strings.reduce_join(spans.with_values(chars), axis=-1)
-
-
-def _continuations(tags: list[str], scheme: str) -> np.ndarray:
-    """bool [N, N]: tag j, right after tag i, belongs to the same entity."""
-    parts = [schemes.split_tag(tag, scheme) for tag in tags]
-    return np.array(
-        [
-            [a[1] != "" and a[1] == b[1] and a[0] in "BI" and b[0] in "IE" for b in parts]
-            for a in parts
-        ]
-    )

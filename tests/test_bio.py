@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasner import registry
+from kerasner import bio, registry
 from kerasner.bio import (
     Score,
     entities,
@@ -205,3 +205,12 @@ def test_metrics_follow_their_definitions(sentences):
     f1 = 2 * total.precision * total.recall / ((total.precision + total.recall) or 1)
     assert ner_f1(gold, predicted) == pytest.approx(f1)
     assert ner_f1(gold, gold) == (100 if total.gold else 0)
+
+
+@given(st.lists(st.sampled_from(["O", "PER", "LOC"]), max_size=9))
+def test_tags_without_prefixes_become_bio(tags):
+    converted = bio.with_prefixes(tags)
+    assert bio.iob1_to_bio(converted) == converted
+    assert [tag.split("-")[-1] for tag in converted] == tags
+    for before, after in zip(bio.entities(converted), bio.entities(converted)[1:], strict=False):
+        assert before[2] < after[1] or before[0] != after[0]  # a run is one entity

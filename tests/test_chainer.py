@@ -136,7 +136,7 @@ TOKENIZER, LOWER, TAGS, CHARS, GLOVE, NER, REF = 0, 1, 3, 5, 6, 8, 9
             "#tag_vocb.len",
             "unknown id 'tag_vocb': did you mean 'tag_vocab'",
         ),
-        (["pipe", NER, "n_hidden_list"], [], r"pipe\[8\]: .*n_hidden_list=\[\]; expected the units"),
+        (["pipe", NER, "n_hidden_list"], [], r"pipe\[8\]: .*n_hidden_list=\[\]; expected the un"),
         (["pipe", NER, "in"], ["x_char_ind"], r"pipe\[8\].in: expected word ids"),
         (["pipe", NER, "in"], ["x_emb", "x"], r"pipe\[8\].in: .*floats \[N, K\]"),
         (["pipe", NER], REMOVED, r"pipe\[8\].in: nothing before it produces 'y_predicted'"),

@@ -185,6 +185,26 @@ def test_archives_are_unpacked_once(server, home, name, pack):
     assert len(server.asked) == 2
 
 
+def test_some_files_of_an_archive(server, home):
+    server.files = {"/m.zip": packed_zip({"v/50.txt": b"50", "v/100.txt": b"100"})}
+    entry = {"url": f"{server.url}/m.zip", "files": ["v/100.txt"]}
+    for _ in range(2):
+        assert download(config(entry)) == [home / "v" / "100.txt"]
+        assert files(home) == {"v/100.txt": b"100"}
+    assert len(server.asked) == 1
+    more = {**entry, "files": ["v/100.txt", "v/50.txt"]}
+    assert len(download(config(more))) == len(files(home)) == 2
+    with pytest.raises(DownloadError, match="cannot unpack .*: it holds no v/200.txt"):
+        download(config({**entry, "files": ["v/200.txt"]}))
+
+
+def test_wanted_files_that_somebody_put_there(home, monkeypatch):
+    monkeypatch.setenv("KERASNER_OFFLINE", "1")
+    home.mkdir(parents=True)
+    (home / "a").write_bytes(b"a")
+    assert download(config({"url": "http://x/m.zip", "files": ["a"]})) == [home / "a"]
+
+
 def test_what_is_unpacked_by_default(home):
     urls = [f"http://x/{name}" for name in ("a.zip", "a.tar.gz", "a.tgz", "a.tar", "a.gz", "a")]
     assert [s.is_archive for s in sources(config(*urls))] == [True] * 3 + [False] * 3

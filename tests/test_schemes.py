@@ -37,7 +37,7 @@ def spell(entities, length, scheme):
     return tuple(tags)
 
 
-@pytest.mark.parametrize("scheme", schemes.SCHEMES)
+@pytest.mark.parametrize("scheme", PREFIXES)
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
 def test_exactly_the_sequences_that_spell_entities_are_legal(scheme, length):
     labels = ["PER", "LOC"] if length < 4 else ["PER"]
@@ -112,10 +112,38 @@ def test_entity_rules(scheme, tags, continuing):
     assert found == continuing
 
 
-@pytest.mark.parametrize("scheme", schemes.SCHEMES)
+@pytest.mark.parametrize("scheme", PREFIXES)
 def test_continuations_are_legal_and_every_break_but_between_entities_is_too(scheme):
     tags = ["O"] + [f"{p}-{label}" for label in ("PER", "LOC") for p in PREFIXES[scheme]]
     rules, legal = schemes.entity_rules(tags, scheme), schemes.legality(tags, scheme)
     assert not (rules.continues & ~legal.transitions).any()
     other = rules.label[:, None] != rules.label
     assert not (rules.continues & other).any()
+
+
+def test_tags_without_prefixes():
+    assert schemes.split_tag("PER", "io") == ("I", "PER")
+    assert schemes.split_tag("O", "io") == ("O", "")
+    legality = schemes.legality(["O", "PER", "LOC"], "io")
+    assert legality.starts.all() and legality.ends.all() and legality.transitions.all()
+    rules = schemes.entity_rules(["O", "PER", "LOC"], "io")
+    assert rules.continues.tolist() == [[False] * 3, [False, True, False], [False, False, True]]
+    for tag in ("", "B-PER"):
+        with pytest.raises(ValueError, match="expected O, LABEL without prefix"):
+            schemes.split_tag(tag, "io")
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        (["O"], "bio"), ([], "bio"), (["I-PER", "O", "B-PER"], "bio"),
+        (["S-PER", "B-LOC"], "bioes"), (["O", "PER"], "io"), (["time-of-day", "O"], "io"),
+    ],
+)  # fmt: skip
+def test_the_scheme_of_tags(tags, scheme):
+    assert schemes.scheme_of(tags) == scheme
+
+
+def test_mixed_tags_have_no_scheme():
+    with pytest.raises(ValueError, match="'B-PER', and others, such as 'LOC'; expected either"):
+        schemes.scheme_of(["O", "B-PER", "LOC"])

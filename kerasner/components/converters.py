@@ -40,7 +40,8 @@ class BioConverter:
     """Marks the place where tags without prefixes become B- and I-.
 
     One tag alone does not tell: a tag gets I- where the token before has the same one. So tags
-    pass here, and get their prefixes after the network, where sentences are known.
+    pass here; with or without this component the tagger puts out BIO, since sentences are known
+    there.
     """
 
     def __call__(self, tags: tf.Tensor) -> tf.Tensor:

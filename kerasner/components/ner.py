@@ -19,6 +19,7 @@ from kerasner.errors import ConfigError
 from kerasner.network import NerNetwork
 from kerasner.registry import register
 from kerasner.schedules import LearningRate
+from kerasner.schemes import scheme_of
 
 _OPTIMIZERS = {
     "adam": "adam",
@@ -266,7 +267,7 @@ class Ner:
             keras.utils.set_random_seed(self._seed)
         embedding = word_embedding(words, self._word_table)
         chars = char_features(n_chars, self._char_table, **self._char_settings)
-        return NerNetwork(tags, embedding, chars, **self._network_settings)
+        return NerNetwork(tags, embedding, chars, scheme=scheme_of(tags), **self._network_settings)
 
     def optimizer(self) -> keras.optimizers.Optimizer:
         """A new optimizer, at the learning rate of the start."""

@@ -151,12 +151,13 @@ class CRF(keras.layers.Layer):
     docs/migration/from_tensorflow_addons.md.
 
     Keras 3 would compile a model by XLA on its own where there is a GPU, anew for each length of
-    sentences; this layer declines. `layer.supports_jit = True` permits it.
+    sentences; this layer declines. `layer.supports_jit = True` permits it, but for a model that is
+    compiled with `EntityF1`, which is beyond XLA.
 
     Args:
         units: number of tags N; may be left out where `tags` is given.
         tags: names of the tags in the order of their ids. Needed for constraints.
-        scheme: "bio", "iob1" or "bioes".
+        scheme: "bio", "iob1", "bioes" or "io", see `kerasner.schemes`.
         constraints: "decoding": sequences that the scheme forbids have probability zero outside
             training, so that the loss of an illegal sequence is about 1e9 there; "always": in
             training too; "never". Without `tags` there are none.

@@ -41,9 +41,9 @@ def main() -> None:
     sample = batches.take(arguments.batches).cache()
 
     networks = {"kerasner": chainer.network}
-    networks["kerasner"].compile(chainer.ner.optimizer(per_epoch), CRFLoss())
+    networks["kerasner"].compile(chainer.ner.optimizer(), CRFLoss())
     try:
-        networks["Keras layers, tensorflow-addons CRF"] = peer(chainer, per_epoch)
+        networks["Keras layers, tensorflow-addons CRF"] = peer(chainer)
     except ImportError:
         pass
     times = {name: [] for name in networks}
@@ -66,7 +66,7 @@ def main() -> None:
     _common.write(f"training-speed-tf{tf.__version__}", result)
 
 
-def peer(chainer, steps_per_epoch: int) -> keras.Model:
+def peer(chainer: Chainer) -> keras.Model:
     """The network of ner_conll2003 as one would write it without kerasner."""
     import tensorflow_addons as tfa
 
@@ -117,7 +117,7 @@ def peer(chainer, steps_per_epoch: int) -> keras.Model:
             return {"loss": loss}
 
     model = Peer()
-    model.compile(chainer.ner.optimizer(steps_per_epoch))
+    model.compile(chainer.ner.optimizer())
     return model
 
 

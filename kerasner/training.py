@@ -106,7 +106,8 @@ def train_model(
     validation = None
     if train.validates:
         validation = pipeline.evaluation_batches(_encoded(chainer, data, "valid"))
-    batches = pipeline.training_batches(learnt, train.batch_size, train.seed)
+    epoch = tf.Variable(0, dtype=tf.int64)
+    batches = pipeline.training_batches(learnt, train.batch_size, train.seed, epoch)
     epochs = train.epochs or _ENDLESS
     schedule = chainer.ner.schedule(int(batches.cardinality()), epochs)
     tagger.model.compile(chainer.ner.optimizer(), CRFLoss())
@@ -123,7 +124,8 @@ def train_model(
         lambda part: _examples(tagger, data, part),
     )
     progress.prepare(tagger.model, start_epoch_num)
-    callbacks = [schedule, progress]
+    in_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda number, _: epoch.assign(number))
+    callbacks = [in_epoch, schedule, progress]
     if train.tensorboard_log_dir:
         callbacks.append(keras.callbacks.TensorBoard(train.tensorboard_log_dir))
     stopped = False

@@ -13,6 +13,7 @@ import pytest
 
 from kerasner import config as configuration
 from kerasner import configs, storage, training
+from kerasner._compat import KERAS_3
 from kerasner.checkpoint import Progress
 from kerasner.errors import ArchiveError, ConfigError, DataError
 from kerasner.tagger import Tagger
@@ -403,6 +404,33 @@ def test_ctrl_c_keeps_the_best_weights_and_the_run(small_settings, tmp_path, mon
         train_model("ner_conll2003", settings, verbose=0)
     assert "resuming after epoch 2" in caplog.text
     assert names(tmp_path) == ["model"]
+
+
+def test_a_run_that_goes_on_is_as_good_as_one_in_one_go(small_settings, tmp_path, monkeypatch):
+    """The same weights to the last bit, but for Keras 2's dropout, which starts anew."""
+    settings = [*small_settings, "train.epochs=4", "train.seed=3", "train.val_every_n_epochs=0"]
+    if not KERAS_3:
+        settings.append("chainer.pipe.ner.dropout_keep_prob=1.0")
+
+    def train(name):
+        save = f"chainer.pipe.ner.save_path={json.dumps(str(tmp_path / name))}"
+        train_model("ner_conll2003", [*settings, save], verbose=0)
+        return storage.load_weights(tmp_path / name / "weights.npz")
+
+    expected = train("at_once")
+    stop_before = 2
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == stop_before:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "on_epoch_begin", on_epoch_begin)
+    halfway = train("in_two")
+    stop_before = 99
+    found = train("in_two")
+    assert any((halfway[name] != weight).any() for name, weight in expected.items())
+    for name, weight in expected.items():
+        np.testing.assert_array_equal(found[name], weight)
 
 
 def test_epochs_that_count_as_done(small_settings, tmp_path, monkeypatch):

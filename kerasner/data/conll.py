@@ -30,7 +30,7 @@ _ESCAPES = re.compile(
 class Conll2003Reader:
     """Reads a data set from a folder that holds `train.txt`, `valid.txt` and `test.txt`.
 
-    `train.txt` must be there. A part without a file is empty; other files are not looked at.
+    One of them has to be there. A part without a file is empty; other files are not looked at.
     `read_conll` describes the format of a file.
 
     Example:
@@ -68,9 +68,9 @@ class Conll2003Reader:
             expected += f" ({dataset_name} is not downloaded: get its files and put them there)"
         folder = data_folder(data_path, expected)
         files = {part: folder / f"{part}.txt" for part in PARTS}
-        if not os.path.exists(files["train"]):
+        if not any(map(os.path.exists, files.values())):
             try:
-                problem = "has no train.txt" if any(folder.iterdir()) else "is empty"
+                problem = "holds none of its files" if any(folder.iterdir()) else "is empty"
             except OSError as error:
                 problem = f"cannot be read ({error.strerror})"
             raise DataError(f"data folder {folder} {problem}: {expected}")

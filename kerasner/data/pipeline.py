@@ -10,6 +10,7 @@ from kerasner.errors import DataError
 # Sentences of like length share a batch. Upper borders in tokens; the last bucket is open.
 BUCKET_BOUNDARIES = (8, 12, 16, 20, 26, 32, 40, 50, 75, 120)
 _ENCODED_AT_ONCE = 512
+_PRIME = 1_000_003  # far above any number of epochs
 
 Encoder = Callable[..., dict[str, tf.Tensor]]
 Sentence = Sequence[str] | tuple[Sequence[str], ...]
@@ -77,7 +78,10 @@ def _ragged(rows: Sequence[Sequence[str]]) -> tf.RaggedTensor:
 
 
 def training_batches(
-    sentences: tf.data.Dataset, batch_size: int, seed: int | None = None
+    sentences: tf.data.Dataset,
+    batch_size: int,
+    seed: int | None = None,
+    epoch: tf.Variable | None = None,
 ) -> tf.data.Dataset:
     """Batches of sentences of like length, drawn anew for each epoch.
 
@@ -85,6 +89,8 @@ def training_batches(
         sentences: as `encoded` gives them.
         batch_size: sentences a batch; the last batch of each length may be smaller.
         seed: of the order.
+        epoch: int64; with a seed, its value when a pass starts and the seed make the order. None:
+            each pass goes on in the random numbers of the one before.
 
     Returns:
         A dataset of known cardinality.
@@ -92,9 +98,17 @@ def training_batches(
     lengths = [len(tags) for _, tags in sentences.as_numpy_iterator()]
     per_bucket = np.bincount(np.searchsorted(BUCKET_BOUNDARIES, lengths, side="right"))
     batches = int(np.sum(-(-per_bucket // batch_size)))
-    shuffled = sentences.shuffle(max(1, len(lengths)), seed=seed, reshuffle_each_iteration=True)
-    # Buckets give out a batch as it fills up: without a second shuffle the short ones come first.
-    mixed = _bucketed(shuffled, batch_size).shuffle(256, seed=seed)
+
+    def drawn(seed) -> tf.data.Dataset:
+        shuffled = sentences.shuffle(max(1, len(lengths)), seed=seed)
+        # Buckets give out a batch as it fills up: without a second shuffle the short ones come
+        # first.
+        return _bucketed(shuffled, batch_size).shuffle(256, seed=seed)
+
+    mixed = drawn(seed)
+    if epoch is not None and seed is not None:
+        once = tf.data.Dataset.range(1)
+        mixed = once.flat_map(lambda _: drawn(seed * _PRIME + epoch))
     return mixed.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
 
 

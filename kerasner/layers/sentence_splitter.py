@@ -150,6 +150,9 @@ class SentenceSplitter(keras.layers.Layer):
         closing |= _is(neighbour(places, 1), _AFTER_CLOSING_QUOTE)
         return _is(words, _CLOSER) | _scatter(places, closing, words)
 
+    def compute_output_spec(self, tokens, paragraph_starts):  # Keras 3 cannot trace ragged inputs
+        return keras.KerasTensor(tokens.shape, "bool")
+
     def get_config(self) -> dict:
         return {
             **super().get_config(),

@@ -259,11 +259,17 @@ def test_name_for_configurations():
 def test_folders_without_training_data(write, tmp_path):
     with pytest.raises(DataError, match=f"is empty: {EXPECTED}"):
         Conll2003Reader().read(tmp_path)
-    path = write(FILE, "valid.txt")
-    with pytest.raises(DataError, match=f"has no train.txt: {EXPECTED}"):
+    path = write(FILE, "dev.txt")
+    with pytest.raises(DataError, match=f"holds none of its files: {EXPECTED}"):
         Conll2003Reader().read(tmp_path)
     with pytest.raises(DataError, match=f"is not a folder: {EXPECTED}"):
         Conll2003Reader().read(path)
+
+
+def test_a_single_part(write, tmp_path):
+    write(FILE, "test.txt")
+    data = Conll2003Reader().read(tmp_path)
+    assert data["test"] and not data["train"] and not data["valid"]
 
 
 def test_unreadable_file(tmp_path):

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from kerasner import config, training
+from kerasner.chainer import Chainer
 from kerasner.data import pipeline
 from kerasner.losses import CRFLoss
 

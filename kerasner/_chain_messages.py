@@ -25,9 +25,7 @@ _SAFE_RANGE = 70.0
 _TINY = 1e-37
 
 
-def log_partition(
-    emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor
-) -> tf.Tensor:
+def log_partition(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
     """See `kerasner.linear_chain.log_partition`."""
     return tf.cond(
         _is_safe(emissions, lengths, transitions),
@@ -36,9 +34,7 @@ def log_partition(
     )
 
 
-def posterior(
-    emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor
-) -> list[tf.Tensor]:
+def posterior(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> list[tf.Tensor]:
     """See `kerasner.linear_chain.posterior`."""
 
     def messages_of(make):
@@ -127,16 +123,14 @@ def _both_ways(
         the steps, those that do not exist neutral, and their mask bool [S, B].
     """
     batch, length, _ = tf.unstack(tf.shape(values))
-    step = step_numbers(length)
+    step = step_numbers(tf.maximum(length - 1, 0))
     start = tf.range(batch) * length
     mask = step < lengths
     places = tf.stack([start + step, start + lengths - 1 - step], axis=-1)
     return take_padded_rows(values, places, mask[..., None], neutral), mask
 
 
-def _scaled_messages(
-    emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor
-) -> _Messages:
+def _scaled_messages(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> _Messages:
     batch, length, n_tags = tf.unstack(tf.shape(emissions))
     peaks = tf.reduce_max(emissions, axis=-1)
     peak_move = tf.reduce_max(transitions)
@@ -172,9 +166,7 @@ def _block_diagonal(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.concat([first, zeros], 1), tf.concat([zeros, second], 1)], 0)
 
 
-def _exact_messages(
-    emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor
-) -> _Messages:
+def _exact_messages(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> _Messages:
     """The same of log-potentials."""
     batch, _, n_tags = tf.unstack(tf.shape(emissions))
     emitted, mask = _both_ways(emissions, lengths, 0.0)

@@ -22,7 +22,7 @@ def best_paths(
 
     Returns:
         tags int32 [B, k, T], 0 at padded steps, and scores float32 [B, k]: potentials less an
-        unknown number for each row, -inf where there is no such path.
+        unknown number for each row, not finite where there is no such path.
     """
     batch, length, n_tags = tf.unstack(tf.shape(emissions))
     row = tf.range(batch)
@@ -30,7 +30,7 @@ def best_paths(
     halves = tf.concat([left, lengths - left], 0)
 
     # Columns: B left halves from the first step on, B right halves from the last step back.
-    step = step_numbers(length // 2 + 1)  # what arrives at the middle is a state as well
+    step = step_numbers(length // 2)  # what arrives at the middle is a state as well
     start = row * length
     places = tf.concat([start + step, start + lengths - 1 - step], 1)
     emitted = take_padded_rows(emissions, places, step < halves, 0.0)  # [S, 2B, N]
@@ -76,10 +76,9 @@ def best_paths(
         (left - 1 - time) * 2 * batch + row,
         (time - left + 1) * 2 * batch + batch + row,
     )
-    mask = tf.sequence_mask(lengths, length)
-    place = tf.where(mask, place, 0)[:, None] * k + tf.range(k)[:, None]
-    tags = tf.gather(tf.reshape(path, [-1]), place)
-    return tf.where(mask[:, None], tags, 0), scores
+    mask = tf.sequence_mask(lengths, length, tf.int32)
+    place = (place * mask)[:, None] * k + tf.range(k)[:, None]
+    return tf.gather(tf.reshape(path, [-1]), place) * mask[:, None], scores
 
 
 def _best_arrivals(emitted: tf.Tensor, transitions: tf.Tensor, k: int) -> tf.Tensor:
@@ -110,6 +109,8 @@ def _k_best_arrivals(emitted: tf.Tensor, transitions: tf.Tensor, k: int) -> tf.T
 
 
 def _settled(best: tf.Tensor, axis: int) -> tf.Tensor:
-    """The best score moved to 0, again and again: float32 stays exact at any length."""
-    peak = tf.reduce_max(best, axis=axis, keepdims=True)
-    return best - tf.maximum(peak, tf.float32.min)  # where there is no path, -inf stays
+    """The best score moved to 0, again and again: float32 stays exact at any length.
+
+    Where there is no path at all, -inf becomes NaN.
+    """
+    return best - tf.reduce_max(best, axis=axis, keepdims=True)

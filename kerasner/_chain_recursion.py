@@ -13,10 +13,12 @@ RULED_OUT = -1e8  # anything below is a forbidden tag or transition, summed up o
 _UNROLLED_STEPS = 4
 
 
-def step_numbers(count: tf.Tensor) -> tf.Tensor:
-    """The numbers of at least `count` steps, as many as `recur` takes: int32 [S, 1]."""
-    # At least one round: an empty TensorArray of unknown batch size cannot be stacked.
-    rounds = tf.maximum((count + _UNROLLED_STEPS - 1) // _UNROLLED_STEPS, 1)
+def step_numbers(last: tf.Tensor) -> tf.Tensor:
+    """The numbers of the steps from 0 to `last` and more, as many as `recur` takes: int32 [S, 1].
+
+    `last` is 0 or more: an empty TensorArray of unknown batch size cannot be stacked.
+    """
+    rounds = last // _UNROLLED_STEPS + 1
     return tf.range(rounds * _UNROLLED_STEPS)[:, None]
 
 

@@ -77,12 +77,13 @@ def path_potential(
         raise ValueError(f"Expected tags [B, T] = {emissions.shape[:2]}; received {tags.shape}")
     mask = tf.sequence_mask(lengths, tf.shape(emissions)[1])
     n_tags = tf.shape(transitions)[0]
-    tags = tf.where(mask, tags, 0)
-    # Not tf.gather(batch_dims=2): before TensorFlow 2.16 its gradient fails on empty batches.
-    on_path = tf.reduce_sum(emissions * tf.one_hot(tags, n_tags), axis=-1)
-    moves = tf.gather(tf.reshape(transitions, [-1]), tags[:, :-1] * n_tags + tags[:, 1:])
-    on_path, moves = tf.where(mask, on_path, 0.0), tf.where(mask[:, 1:], moves, 0.0)
-    return tf.reduce_sum(on_path, 1) + tf.reduce_sum(moves, 1)
+    # Not tf.gather(batch_dims=2): before TensorFlow 2.16 its gradient fails on empty batches. The
+    # one-hot rows of padded steps are zeros.
+    on_path = emissions * tf.one_hot(tf.where(mask, tags, -1), n_tags)
+    follows = mask[:, 1:]
+    moves = (tags[:, :-1] * n_tags + tags[:, 1:]) * tf.cast(follows, tf.int32)
+    moves = tf.where(follows, tf.gather(tf.reshape(transitions, [-1]), moves), 0.0)
+    return tf.reduce_sum(on_path, [1, 2]) + tf.reduce_sum(moves, 1)
 
 
 def log_likelihood(

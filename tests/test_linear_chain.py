@@ -241,14 +241,15 @@ TAGS = {
     "bio": ["O", "B-A", "I-A", "I-B"],
     "iob1": ["I-A", "O", "B-A", "I-B"],
     "bioes": ["O", "B-A", "I-A", "E-A", "S-A", "E-B"],
+    "io": ["B", "O", "A"],
 }
 
 
-def entities(tags):
+def entities(tags, scheme):
     """(label, first, last) of each entity, stray tags read as conlleval does."""
     found, previous = [], ("O", "")
     for step, tag in enumerate(tags):
-        prefix, _, label = tag.partition("-")
+        prefix, label = schemes.split_tag(tag, scheme)
         if label and label == previous[1] and prefix in "IE" and previous[0] not in "ES":
             found[-1] = (label, found[-1][1], step)
         elif label:
@@ -261,7 +262,7 @@ def entities(tags):
 def test_entities_are_read_as_elsewhere(scheme):
     for length in range(5):
         for tags in itertools.product(TAGS[scheme], repeat=length):
-            assert entities(tags) == [(x, a, b - 1) for x, a, b in bio.entities(tags)]
+            assert entities(tags, scheme) == [(x, a, b - 1) for x, a, b in bio.entities(tags)]
 
 
 @functools.lru_cache
@@ -310,7 +311,7 @@ def test_span_probability_is_that_of_all_paths_that_read_so(
         paths, values = enumerate_paths(emissions[row, :length], transitions)
         for path, value in zip(paths, values, strict=True):
             if value > -1e8:
-                for label, first, last in entities([names[tag] for tag in path]):
+                for label, first, last in entities([names[tag] for tag in path], scheme):
                     key = labels.index(label), first, last
                     expected[key] = [*(expected[key] or []), value]
         log_z = logsumexp(values)
@@ -348,8 +349,10 @@ def test_forbidden_transitions_get_no_probability():
     log_z = compiled("log_partition")(emissions, lengths, transitions)
     for row in range(2):
         paths, values = enumerate_paths(emissions[row, : lengths[row]], transitions)
-        legal = ~(((paths[:, :-1] == 0) & (paths[:, 1:] == 1))
-                  | ((paths[:, :-1] == 2) & (paths[:, 1:] == 2))).any(1)
+        legal = ~(
+            ((paths[:, :-1] == 0) & (paths[:, 1:] == 1))
+            | ((paths[:, :-1] == 2) & (paths[:, 1:] == 2))
+        ).any(1)
         np.testing.assert_allclose(log_z[row], logsumexp(values[legal]), rtol=1e-5)
     tags = compiled("viterbi")(emissions, lengths, transitions)[0].numpy()
     for row in range(2):

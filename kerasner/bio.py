@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from kerasner.errors import DataError
 from kerasner.registry import register
-from kerasner.schemes import split_tag
+from kerasner.schemes import scheme_of, split_tag
 
 Tags = Sequence[str]
 
@@ -60,20 +60,44 @@ def iob1_to_bio(tags: Tags) -> list[str]:
     return bio
 
 
-def with_prefixes(tags: Tags) -> list[str]:
-    """Tags without prefixes as BIO: each run of one tag is an entity.
+def in_bio(rows: Sequence[Tags], scheme: str | None = None) -> list[list[str]]:
+    """The same entities in BIO.
+
+    BIO tags come back as they are, an `I-` that continues nothing included. In BIOES an entity
+    starts at a tag that does not continue the one before.
+
+    Args:
+        rows: the tags of sentences, all of one scheme: BIO, BIOES or tags without prefixes, of
+            which each run is an entity.
+        scheme: "bio", "bioes" or "io"; None: what all of the tags belong to.
+
+    Raises:
+        DataError: tags with and without prefixes are mixed.
 
     Example:
 
     ```python
-    with_prefixes(["PER", "PER", "LOC", "O"])  # ["B-PER", "I-PER", "B-LOC", "O"]
+    in_bio([["PER", "PER", "LOC", "O"]])  # [["B-PER", "I-PER", "B-LOC", "O"]]
+    in_bio([["S-PER", "O", "B-LOC", "E-LOC"]])  # [["B-PER", "O", "B-LOC", "I-LOC"]]
     ```
     """
-    before = ["O", *tags]
-    return [
-        tag if tag == "O" else f"{'I' if tag == previous else 'B'}-{tag}"
-        for previous, tag in zip(before, tags, strict=False)
-    ]
+    try:
+        scheme = scheme or scheme_of(tag for tags in rows for tag in tags)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    if scheme == "bio":
+        return [list(tags) for tags in rows]
+    return [_converted(tags, scheme) for tags in rows]
+
+
+def _converted(tags: Tags, scheme: str) -> list[str]:
+    bio = []
+    before = ("O", "")
+    for prefix, label in (split_tag(tag, scheme) for tag in tags):
+        goes_on = label == before[1] and before[0] in "BI" and prefix in "IE"
+        bio.append(f"{'I' if goes_on else 'B'}-{label}" if label else "O")
+        before = prefix, label
+    return bio
 
 
 def entities(tags: Tags) -> list[tuple[str, int, int]]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasner import pipe as pipes
 from kerasner.components import Mask, Ner, SimpleVocab, TextSplitter
 from kerasner.errors import ConfigError
-from kerasner.network import NerNetwork
+from kerasner.network import NO_FEATURES, NerNetwork
 from kerasner.pipe import Step, config_errors
 
 
@@ -129,7 +129,10 @@ class Chainer:
                 f"{step.where}: needs fit_on, the variable to be fitted on; received "
                 f"{fit_on or 'none'}, of which the data gives no values"
             )
-        step.component.fit(*(memory[name] for name in fit_on))
+        values = [memory[name] for name in fit_on]
+        # There may be tags of more tokens than there are inputs, see `fit_pipeline`.
+        count = min(value.shape[0] for value in values)
+        step.component.fit(*(value[:count] for value in values))
 
     def _derives_from_targets(self, entry: Mapping[str, Any]) -> bool:
         derived = set(self.targets)
@@ -166,12 +169,29 @@ class Chainer:
             if hasattr(component, "embedding"):
                 raise ConfigError(f"{step.where}.in: word vectors have to come first, as {words!r}")
             if isinstance(component, SimpleVocab):
+                if n_chars is not None:
+                    raise ConfigError(
+                        f"{step.where}.in: expected one input of character ids, received "
+                        f"{self._network_inputs['chars']!r} and {name!r}; other ids go through "
+                        "one_hotter"
+                    )
                 n_chars = component.len
                 self.row_names["char_features"] = component.items
                 self._network_inputs["chars"] = name
+            elif name in NO_FEATURES:
+                raise ConfigError(
+                    f"{step.where}.in: {name!r} is what the network calls an input of its own; "
+                    "expected another name for the variable"
+                )
             else:
                 self._network_inputs[name] = name
         example = self.encode(*(tf.constant(["a"]) for _ in self.inputs))
+        if n_chars is not None and example["chars"].shape.rank != 2:
+            raise ConfigError(
+                f"{step.where}.in: expected {self._network_inputs['chars']!r} to be ids of "
+                f"characters [N, C], received {example['chars'].dtype.name} "
+                f"{example['chars'].shape}; other ids go through one_hotter"
+            )
         features = self._features(step, example)
         component = producers.get(words)
         embedded: Any = None
@@ -192,7 +212,7 @@ class Chainer:
     def _features(self, step: Step, example: Mapping[str, tf.Tensor]) -> dict[str, int]:
         """Widths of the inputs that are used as they are."""
         features = {}
-        for name in example.keys() - {"words", "chars", "mask"}:
+        for name in example.keys() - set(NO_FEATURES):
             value = example[name]
             if value.shape.rank != 2 or value.shape[-1] is None or not value.dtype.is_floating:
                 raise ConfigError(

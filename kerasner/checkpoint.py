@@ -112,9 +112,11 @@ class Progress(keras.callbacks.Callback):
     @property
     def finished(self) -> bool:
         """Whether patience has run out, or the batches."""
-        patience, most = self._settings.validation_patience, self._settings.max_batches
-        impatient = 0 < patience <= self._counts["impatience"]
-        return impatient or 0 < most <= self._counts["batches_seen"]
+        return self._is_impatient or 0 < self._settings.max_batches <= self._counts["batches_seen"]
+
+    @property
+    def _is_impatient(self) -> bool:
+        return 0 < self._settings.validation_patience <= self._counts["impatience"]
 
     @property
     def epochs_done(self) -> int:
@@ -235,7 +237,7 @@ class Progress(keras.callbacks.Callback):
             "patience_limit": self._settings.validation_patience,
         }
         self._report("valid", sentences, scores, patience, examples)
-        if self.finished:
+        if self._is_impatient:
             _LOG.info("Ran out of patience")
             self._network.stop_training = True
         return score

@@ -140,7 +140,10 @@ def _source(entry: Any, where: str) -> Source:
         raise ConfigError(f"{where}: expected a URL or an object, received {entry!r:.200}")
     check_keys(entry, ("url", "subdir", "unpack", "files", *_HASHES), where)
     url = entry.get("url")
-    parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+    except ValueError:  # brackets that hold no IPv6 address
+        parts = urlsplit("")
     name = PurePosixPath(unquote(parts.path)).name
     if parts.scheme not in ("http", "https", "file") or not _PLAIN_NAME.fullmatch(name):
         raise ConfigError(
@@ -148,7 +151,7 @@ def _source(entry: Any, where: str) -> Source:
             f"received {url!r:.200}"
         )
     subdir = entry.get("subdir", "")
-    if not isinstance(subdir, str) or ".." in Path(subdir).parts:
+    if not isinstance(subdir, str) or ".." in Path(subdir).parts or "\0" in subdir:
         raise ConfigError(f"{where}.subdir: expected a folder without '..', received {subdir!r}")
     unpack = entry.get("unpack", name.endswith(_UNPACKED))
     if not isinstance(unpack, bool):

@@ -16,7 +16,6 @@ from kerasner.layers.crf import unpack
 from kerasner.metrics import EntityF1
 from kerasner.network import NerNetwork
 from kerasner.pipe import names, variables
-from kerasner.schemes import scheme_of
 
 Rows = Sequence[Sequence[str]]
 FAST = "ner_f1"
@@ -82,7 +81,7 @@ class Scorer:
     def __init__(self, model: NerNetwork, metrics: Sequence[Metric]):
         self._metrics = list(metrics)
         self._tags = np.array(model.tags, dtype=object)
-        self._without_prefixes = model.scheme == "io"
+        self._scheme = model.scheme
         self._in_graph = all(metric.name == FAST for metric in metrics)
         f1 = EntityF1(model.tags, model.scheme)
 
@@ -118,7 +117,7 @@ class Scorer:
             self._tags[row[: int(length)]].tolist()
             for row, length in zip(ids, mask.sum(axis=1), strict=True)
         ]
-        return list(map(bio.with_prefixes, rows)) if self._without_prefixes else rows
+        return bio.in_bio(rows, self._scheme)
 
 
 @dataclass(frozen=True)
@@ -149,10 +148,9 @@ class Evaluation:
 
 
 def evaluation(gold: Rows, predict: Callable[[], Rows], metrics: Sequence[Metric]) -> Evaluation:
-    """Scores what `predict` returns against the right tags."""
+    """Scores the BIO tags that `predict` returns against the right tags of any scheme."""
     started = time.monotonic()
-    if scheme_of(tag for row in gold for tag in row) == "io":
-        gold = [bio.with_prefixes(row) for row in gold]
+    gold = bio.in_bio(gold)
     predicted = predict()
     scores = {metric.name: metric(gold, predicted) for metric in metrics}
     report = bio.report(gold, predicted)

@@ -126,4 +126,3 @@ def _renamed(
             renamed["out"] = [current[name] for name in pipes.outputs(item)]
         entries.append(renamed)
     return entries
-

@@ -10,7 +10,7 @@ from kerasner.layers.crf import CRF
 from kerasner.layers.lstm import LSTM
 
 UNKNOWN_ID = 1  # of TextVectorization: 0 is padding, 1 is any unknown word
-_NO_FEATURES = ("words", "chars", "mask")  # inputs that are not used as they are
+NO_FEATURES = ("words", "chars", "mask")  # inputs that are not used as they are
 
 
 @keras.saving.register_keras_serializable("kerasner")
@@ -189,7 +189,7 @@ class NerNetwork(keras.Model):
             features = [self.token_embedding(words)]
         if self.char_features is not None:
             features.append(self.char_features(inputs["chars"], training=training))
-        others = [inputs[name] for name in sorted(inputs) if name not in _NO_FEATURES]
+        others = [inputs[name] for name in sorted(inputs) if name not in NO_FEATURES]
         features += [tf.cast(other, features[0].dtype) for other in others]
         return tf.concat(features, axis=-1)
 
@@ -228,7 +228,7 @@ class NerNetwork(keras.Model):
         if self.char_features is not None:
             build_layer(self.char_features, shapes["chars"])
             width += self.char_features.compute_output_shape(shapes["chars"])[-1]
-        width += sum(shapes[name][-1] for name in shapes if name not in _NO_FEATURES)
+        width += sum(shapes[name][-1] for name in shapes if name not in NO_FEATURES)
         shape = (*shapes["words"][:2], width)
         for layer in self.encoder_layers:
             build_layer(layer, shape)

@@ -71,6 +71,8 @@ def check(config: Mapping[str, Any]) -> None:
     pipe = config.get("pipe")
     if not isinstance(pipe, list) or not all(isinstance(entry, Mapping) for entry in pipe):
         raise ConfigError(f"chainer.pipe: expected a list of objects, received {pipe!r:.200}")
+    for index, entry in enumerate(pipe):
+        _check_outputs(entry, f"chainer.pipe[{index}].out")
     inputs, targets = variables(config)
     known, ids = [*inputs, *targets], []
     for index, entry in enumerate(pipe):
@@ -123,8 +125,16 @@ def _check_component(entry: Mapping[str, Any], where: str) -> None:
             names(entry.get(key), f"{where}.{key}")
 
 
+def _check_outputs(entry: Mapping[str, Any], where: str) -> None:
+    found = names(entry["out"], where) if "out" in entry else []
+    if isinstance(entry.get("out"), Mapping) or len(set(found)) < len(found):
+        raise ConfigError(
+            f"{where}: expected a name or a list of different names, received {entry['out']!r:.200}"
+        )
+
+
 def outputs(entry: Mapping[str, Any]) -> list[str]:
-    """Names of what an entry produces."""
+    """Names of what a checked entry produces."""
     found = entry.get("out", [])
     return [found] if isinstance(found, str) else list(found)
 
@@ -152,9 +162,7 @@ def _complain_of_reference(
     pipe: Sequence[Mapping[str, Any]], index: int, place: str, name: Any, ids: list[str]
 ) -> None:
     """A reference to nothing, to a later entry, or in a circle."""
-    positions = {
-        entry["id"]: i for i, entry in enumerate(pipe) if isinstance(entry.get("id"), str)
-    }
+    positions = {entry["id"]: i for i, entry in enumerate(pipe) if isinstance(entry.get("id"), str)}
     if not isinstance(name, str) or name not in positions:
         raise ConfigError(f"{place}: unknown id {registry.unknown(name, ids, 'ids')}")
     path, at = [f"chainer.pipe[{index}]"], name
@@ -182,7 +190,8 @@ class Builder:
             component = self._by_id[entry["ref"]]
         else:
             component = self._component(entry, where, of_targets)
-        name = entry.get("id", f"{entry.get('class_name')}_{self._count}")
+        # No id holds a "-", so that no two components write the same file.
+        name = entry.get("id", f"{entry.get('class_name')}-{self._count}")
         self._count += 1
         if "id" in entry:
             self._by_id[name] = component

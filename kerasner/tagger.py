@@ -165,9 +165,7 @@ class Tagger:
     def evaluate(self, samples: Sequence[tuple[Any, Sequence[str]]]) -> bio.Report:
         """Tags sentences and compares: (inputs, tags) pairs -> conlleval's counts and scores."""
         inputs = columns([sentence for sentence, _ in samples], len(self.chainer.inputs))
-        gold = [list(tags) for _, tags in samples]
-        if self.model.scheme == "io":
-            gold = [bio.with_prefixes(tags) for tags in gold]
+        gold = bio.in_bio([tags for _, tags in samples])
         return bio.report(gold, self(*inputs)[1])
 
     def export(self, path: str | os.PathLike, version: int | None = None) -> Path:

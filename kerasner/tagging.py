@@ -82,9 +82,7 @@ class TaggingGraph(tf.Module):
     ):
         super().__init__(name="kerasner")
         if network.scheme == "iob1":
-            raise ValueError(
-                "expected a network of scheme 'bio', 'bioes' or 'io', received 'iob1'"
-            )
+            raise ValueError("expected a network of scheme 'bio', 'bioes' or 'io', received 'iob1'")
         # Of the network only the variables are tracked: a Keras model would leave functions of its
         # own in the SavedModel.
         self._token_features = network.token_features
@@ -313,9 +311,7 @@ def _row_lengths(is_first: tf.Tensor) -> tf.Tensor:
     return tf.concat([firsts[1:], tf.shape(is_first)], 0)[: tf.size(firsts)] - firsts
 
 
-def _substrings(
-    text: tf.Tensor, rows: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor
-) -> tf.Tensor:
+def _substrings(text: tf.Tensor, rows: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
     """`text[row][start:end]` in code points of valid UTF-8 [B], for each of M spans -> [M].
 
     Linear in the length of the texts, where `substr` would copy and scan the text once a span.

@@ -95,9 +95,9 @@ class TrainSettings:
             if part not in PARTS:
                 raise ConfigError(f"train.evaluation_targets: unknown {unknown(part, PARTS)}")
         _check("metrics", self.metrics, bool(self.metric_entries), "a list of metrics")
-        if self.train_on_valid and self.epochs == 0 and self.max_batches <= 0:
+        if not self.validates and self.epochs == 0 and self.max_batches <= 0:
             raise ConfigError(
-                "train.epochs: with train_on_valid nothing but epochs or max_batches ends the "
+                "train.epochs: without validation nothing but epochs or max_batches ends the "
                 "training; expected 1 or more, received 0"
             )
 

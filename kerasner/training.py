@@ -124,7 +124,7 @@ def train_model(
         lambda part: _examples(tagger, data, part),
     )
     progress.prepare(tagger.model, start_epoch_num)
-    in_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda number, _: epoch.assign(number))
+    in_epoch = keras.callbacks.LambdaCallback(lambda number, logs=None: epoch.assign(number))
     callbacks = [in_epoch, schedule, progress]
     if train.tensorboard_log_dir:
         callbacks.append(keras.callbacks.TensorBoard(train.tensorboard_log_dir))

@@ -209,8 +209,29 @@ def test_metrics_follow_their_definitions(sentences):
 
 @given(st.lists(st.sampled_from(["O", "PER", "LOC"]), max_size=9))
 def test_tags_without_prefixes_become_bio(tags):
-    converted = bio.with_prefixes(tags)
+    (converted,) = bio.in_bio([tags], "io")
+    if set(tags) - {"O"}:
+        assert bio.in_bio([tags]) == [converted]
     assert bio.iob1_to_bio(converted) == converted
     assert [tag.split("-")[-1] for tag in converted] == tags
     for before, after in zip(bio.entities(converted), bio.entities(converted)[1:], strict=False):
         assert before[2] < after[1] or before[0] != after[0]  # a run is one entity
+
+
+@pytest.mark.parametrize(
+    ("tags", "converted"),
+    [
+        ("S-A O B-B I-B E-B", "B-A O B-B I-B I-B"),
+        ("S-A S-A E-A I-A", "B-A B-A B-A B-A"),  # nothing goes on after S- and E-
+        ("B-A E-B E-B I-B", "B-A B-B B-B B-B"),
+        ("I-A B-B I-C O", "I-A B-B I-C O"),  # BIO, as it is
+        ("", ""),
+    ],
+)
+def test_any_scheme_becomes_bio(tags, converted):
+    assert bio.in_bio([tags.split()]) == [converted.split()]
+
+
+def test_mixed_tags_have_no_scheme():
+    with pytest.raises(DataError, match="prefixes, such as 'B-A', and others, such as 'B'"):
+        bio.in_bio([["B-A"], ["B"]])

@@ -215,6 +215,19 @@ def test_what_the_network_does_not_need_is_not_computed(config):
             r"chainer.pipe\[2\]",
         ),
         ([entry(class_name="mask", in_=["x"])], r"pipe\[2\].out: expected a name or a list"),
+        (
+            [entry(class_name="mask", in_=["x"], out={"a": "b"})],
+            r"pipe\[2\].out: expected a name or a list of different names, received {'a': 'b'}",
+        ),
+        (
+            [entry(class_name="mask", in_=["x"], out=["a"]),
+             entry(class_name="mask", in_=["x"], out=5)],
+            r"pipe\[3\].out: expected a name or a list of names, received 5",
+        ),
+        (
+            [entry(class_name="mask", in_=["x"], out=["a", "a"])],
+            r"pipe\[2\].out: expected a name or a list of different names",
+        ),
         ([entry(class_name="simple_vocab")], r"pipe\[2\]: needs fit_on"),
         ([entry(ref="tag_vocab", lower=1)], r"pipe\[2\] \(ref\): unknown key 'lower'"),
     ],
@@ -238,6 +251,43 @@ class Joined:
 @register("test_lengths")
 def lengths(tokens, scale=1.0):
     return tf.cast(tf.strings.length(tokens), tf.float32)[:, None] * scale
+
+
+@pytest.mark.parametrize(
+    ("entries", "name", "expected"),
+    [
+        # What the network takes by such a name, no feature could have.
+        ([entry(class_name="test_lengths", in_=["x"], out=["words"])], "words", "another name"),
+        ([entry(class_name="test_lengths", in_=["x"], out=["chars"])], "chars", "another name"),
+        (
+            [entry(class_name="simple_vocab", in_=["x"], fit_on=["x"], out=["other"])],
+            "other",
+            "one input of character ids, received 'x_char_ind' and 'other'",
+        ),
+    ],
+)
+def test_inputs_that_the_network_would_take_for_others(config, entries, name, expected):
+    wrong = changed(config, *entries)
+    wrong["pipe"][NER + 1]["in"].append(name)
+    with pytest.raises(ConfigError, match=rf"^chainer.pipe\[9\].in: .*{expected}"):
+        Chainer(wrong, data=DATA)
+
+
+def test_word_ids_are_no_character_ids(config):
+    wrong = copy.deepcopy(config)
+    wrong["pipe"][CHARS].update({"in": ["x"], "fit_on": ["x"]})
+    with pytest.raises(ConfigError, match=r"'x_char_ind' to be ids of characters \[N, C\]"):
+        Chainer(wrong, data=DATA)
+
+
+def test_no_id_is_the_name_of_an_entry_without_one(config, tmp_path):
+    more = changed(
+        config,
+        entry(class_name="simple_vocab", id="simple_vocab_3", in_=["x"], fit_on=["x"], out=["a"]),
+        entry(class_name="simple_vocab", in_=["x"], fit_on=["x"], out=["b"]),
+    )
+    Chainer(more, data=DATA).save(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 @register("test_vectors")

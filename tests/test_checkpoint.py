@@ -214,7 +214,8 @@ def test_a_batch_that_was_validated_is_not_validated_again(start):
     assert len(progress.told) == 2
 
 
-def test_a_limit_of_batches(start):
+def test_a_limit_of_batches(start, caplog):
+    caplog.set_level("INFO", "kerasner")
     progress, model = start([0.1, 0.2], max_batches=3)
     progress.on_train_begin()
     for batch in range(3):
@@ -225,6 +226,7 @@ def test_a_limit_of_batches(start):
     progress.on_epoch_end(0)
     progress.on_train_end()
     assert [event["valid"]["batches_seen"] for event in progress.told] == [0, 3]
+    assert caplog.messages == ["New best m of 0.1000", "New best m of 0.2000"]
     progress.restore_best()
     assert values(model) == {2.0}
 

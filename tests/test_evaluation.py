@@ -137,6 +137,32 @@ def test_scores_follow_the_weights():
             assert scorer(batches(0))[1]["per_token_accuracy"] == pytest.approx(equal / 16)
 
 
+@pytest.mark.parametrize("prefixes", ["", "BIOES"])
+def test_the_right_tags_may_be_of_any_scheme(prefixes):
+    gold = [["S-X", "O", "B-Y", "E-Y"]] if prefixes else [["X", "O", "Y", "Y"]]
+    predicted = [["B-X", "O", "B-Y", "I-Y"]]
+    found = evaluation(gold, lambda: predicted, metrics([{"name": "per_token_accuracy"}], CHAINER))
+    assert (found.report.total.f1, found.metrics) == (100.0, {"per_token_accuracy": 1.0})
+
+
+def test_lists_of_tags_are_bio_whatever_the_network_has():
+    tags = ["O", "B-X", "I-X", "E-X", "S-X"]
+    model = NerNetwork(
+        tags, QuantizedEmbedding(4, trainable_rows=9, frozen_rows=0), None, [3], scheme="bioes"
+    )
+    gold = tf.constant([[4, 0, 1, 3]])
+    data = tf.data.Dataset.from_tensors(({"words": tf.constant([[2, 3, 4, 5]])}, gold))
+    seen = []
+
+    def keep(y_true, y_pred):
+        seen.extend([y_true, y_pred])
+        return 0.0
+
+    Scorer(model, [Metric("kept", keep)])(data)
+    assert seen[0] == [["B-X", "O", "B-X", "I-X"]]
+    assert {tag[0] for row in seen[1] for tag in row} <= set("BIO")
+
+
 def test_an_evaluation_as_json():
     gold, predicted = [["B-X", "O"], ["B-Y", "O"]], [["B-X", "O"], ["O", "O"]]
     found = evaluation(gold, lambda: predicted, metrics([{"name": "ner_f1"}], CHAINER))

@@ -105,7 +105,7 @@ def legal(tags: tuple[str, ...], scheme: str) -> bool:
 
 def as_bio(tags: tuple[str, ...]) -> list[str]:
     if set(tags) <= set(IO):
-        return bio.with_prefixes(tags)
+        return bio.in_bio([tags], "io")[0]
     return [tag.replace("S-", "B-").replace("E-", "I-") for tag in tags]
 
 

@@ -191,7 +191,7 @@ class Ner:
             check_number("ner: n_hidden_list", units, 1, whole=True)
         if mode is not None and not isinstance(mode, str):
             raise ConfigError(f"ner: mode: expected a string, received {mode!r}")
-        if optimizer not in _OPTIMIZERS:
+        if not isinstance(optimizer, str) or optimizer not in _OPTIMIZERS:
             raise ConfigError(
                 f"ner: optimizer {optimizer!r}; expected one of {', '.join(map(repr, _OPTIMIZERS))}"
             )

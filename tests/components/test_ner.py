@@ -185,6 +185,7 @@ def test_older_names():
     ("settings", "expected"),
     [
         ({"optimizer": "sdg"}, "optimizer 'sdg'; expected one of 'adam', 'sgd', 'tensorflow.train"),
+        ({"optimizer": ["sgd"]}, r"optimizer \['sgd'\]; expected one of 'adam', 'sgd'"),
         ({"learning_rate": "fast"}, "learning_rate: expected 0 or more, received 'fast'"),
         ({"learning_rate_decay": "linaer"}, "unknown decay 'linaer'; did you mean 'linear'"),
         ({"dropout_keep_prob": 1.5}, "dropout_keep_prob: expected 0 to 1, received 1.5"),

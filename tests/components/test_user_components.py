@@ -95,6 +95,26 @@ def test_they_are_inputs_of_the_network(config, tmp_path):
     np.testing.assert_allclose(loaded["long"], inputs["long"], rtol=1e-6)
 
 
+@kerasner.register("user_names")
+class Names(Lengths):
+    """Learns from tokens and their tags."""
+
+    def fit(self, tokens: tf.Tensor, tags: tf.Tensor) -> None:
+        self.names = tf.boolean_mask(tokens, tags != "O").numpy().tolist()
+        super().fit(tokens)
+
+
+def test_what_learns_from_tokens_and_tags_gets_one_tag_a_token(config):
+    own = copy.deepcopy(config)
+    entry = next(entry for entry in own["pipe"] if entry.get("class_name") == "user_lengths")
+    entry |= {"class_name": "user_names", "fit_on": ["x_tokens", "y"]}
+    # The part valid adds tags to the vocabulary of tags, and no tokens.
+    chainer = Chainer(own, data={**DATA, "y": tf.concat([DATA["y"], ["O", "B-ORG"]], 0)})
+    (names,) = (s.component for s in chainer._steps if isinstance(s.component, Names))
+    assert names.names == [b"Ivo", b"Lund"]
+    assert "B-ORG" in chainer.network.tags
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [

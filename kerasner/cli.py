@@ -115,9 +115,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         _report(training.evaluate(Tagger.load(folder), training.read(config), config))
         return
     settings = list(options.set)
+    # What is wrong with it is said before TensorFlow is there.
+    config = configuration.load(options.config)
     if options.data is not None:
         settings.append(f"dataset_reader.data_path={json.dumps(options.data)}")
-    configuration.load(options.config)  # what is wrong with it is said before TensorFlow is there
+        if "dataset_path" in config.get("dataset_iterator", {}):
+            settings.append(f"dataset_iterator.dataset_path={json.dumps(options.data)}")
     _import_tensorflow()
     from kerasner import training
 

@@ -77,6 +77,12 @@ def check_number(
         raise ConfigError(f"{where}: expected {expected}, received {value!r:.200}")
 
 
+def check_flag(where: str, value: Any) -> None:
+    """Raise ConfigError for what is neither true nor false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: expected true or false, received {value!r:.200}")
+
+
 def folder() -> Path:
     """The folder of the installed configurations, or of the source checkout's."""
     # find_spec instead of importing: kerasner.configs may be what is being imported just now.

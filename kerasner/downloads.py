@@ -154,8 +154,7 @@ def _source(entry: Any, where: str) -> Source:
     if not isinstance(subdir, str) or ".." in Path(subdir).parts or "\0" in subdir:
         raise ConfigError(f"{where}.subdir: expected a folder without '..', received {subdir!r}")
     unpack = entry.get("unpack", name.endswith(_UNPACKED))
-    if not isinstance(unpack, bool):
-        raise ConfigError(f"{where}.unpack: expected true or false, received {unpack!r:.200}")
+    configuration.check_flag(f"{where}.unpack", unpack)
     files = entry.get("files", [])
     if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):
         raise ConfigError(f"{where}.files: expected a list of names, received {files!r:.200}")
@@ -182,6 +181,10 @@ def _fetched(source: Source) -> Path:
         if not wrong:
             _LOG.info("%s is there already", path)
             return path
+        if not path.is_relative_to(configuration.home()):  # a configuration overwrites no file
+            raise DownloadError(
+                f"{path} has another {wrong[0]} than the configuration says: move it away"
+            )
         _LOG.warning("%s has another %s than the configuration says", path, wrong[0])
     if is_offline() and not source.url.startswith("file:"):
         raise DownloadError(

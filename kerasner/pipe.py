@@ -233,6 +233,11 @@ class Builder:
             if "class_name" in value:
                 found = registry.get(value["class_name"], f"{where}.class_name")
                 registry.check_parameters(found, value, where, also=("class_name",))
+                if hasattr(found, "fit"):
+                    raise ConfigError(
+                        f"{where}: {value['class_name']!r} is fitted to the data; expected an "
+                        "entry of its own with an id, and '#id' here"
+                    )
                 return self._component(value, where)
             return {key: self._value(item, f"{where}.{key}") for key, item in value.items()}
         if not (isinstance(value, str) and value.startswith("#")):

@@ -119,18 +119,28 @@ def layer_weights(model: NerNetwork) -> dict[str, Any]:
     return named
 
 
-def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
-    """Writes named variables or arrays; beside `path` first, then renamed."""
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A path to write to, renamed to `path` if all goes well.
+
+    Raises:
+        ConfigError: the place cannot be written to.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(beside, "wb") as file:
-            np.savez(file, **{name: np.asarray(value) for name, value in weights.items()})
+        yield beside
         os.replace(beside, path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
+
+
+def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
+    """Writes named variables or arrays; beside `path` first, then renamed."""
+    with replacing_file(path) as beside, open(beside, "wb") as file:
+        np.savez(file, **{name: np.asarray(value) for name, value in weights.items()})
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:

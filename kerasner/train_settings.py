@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasner.config import check_number
+from kerasner.data._input import PARTS
 from kerasner.errors import ConfigError
 from kerasner.registry import check_keys, unknown
 
 TRAINERS = ("nn_trainer", "fit_trainer")
-PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, kw_only=True)

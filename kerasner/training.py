@@ -1,5 +1,6 @@
 """Training and evaluating from a configuration."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -314,7 +315,8 @@ def _model_folder(config: Mapping[str, Any]) -> Path | None:
     """Where the model of a resolved configuration lies, if there is one."""
     places = [_save_path(config)]
     if load_path := _ner(config).get("load_path"):
-        places.append(configuration.user_path(str(load_path)).absolute())
+        with contextlib.suppress(ConfigError):
+            places.append(configuration.find_file(str(load_path), "load_path"))
     return next((p for p in places if os.path.isfile(p / storage.CONFIG_FILE)), None)
 
 

@@ -337,6 +337,13 @@ def test_a_parameter_may_be_a_component(config):
     Chainer(nested, data=DATA)
 
 
+def test_a_parameter_cannot_be_fitted(config):
+    inner = entry(class_name="simple_vocab")
+    nested = changed(config, entry(class_name="test_holder", inner=inner, in_=["x"], out=["a"]))
+    with pytest.raises(ConfigError, match="inner: 'simple_vocab' is fitted to the data; expected"):
+        Chainer(nested, data=DATA)
+
+
 @register("test_holder")
 class Holder:
     def __init__(self, inner):

@@ -256,6 +256,17 @@ def test_limits_of_an_archive(server, home, monkeypatch):
     assert len(download(config(f"{server.url}/m.zip"))) == 2
 
 
+def test_a_file_elsewhere_is_not_overwritten(server, home, tmp_path):
+    server.files = {"/v.txt": b"vectors"}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "v.txt").write_bytes(b"mine")
+    digest = hashlib.sha256(b"vectors").hexdigest()
+    entry = {"url": f"{server.url}/v.txt", "subdir": str(tmp_path / "mine"), "sha256": digest}
+    with pytest.raises(DownloadError, match="v.txt has another sha256 than .*: move it away"):
+        download(config(entry))
+    assert (tmp_path / "mine" / "v.txt").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("name", ["m.zip", "m.tar.gz"])
 @pytest.mark.parametrize("cut", [0, 40, 200])
 def test_a_damaged_archive(server, home, name, cut):

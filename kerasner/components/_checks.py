@@ -3,14 +3,14 @@
 from typing import Any
 
 from kerasner.components._strings import is_line
+from kerasner.config import check_flag
 from kerasner.errors import ConfigError
 
 
 def check_flags(component: str, **values: Any) -> None:
     """Raises ConfigError for what is neither true nor false."""
     for name, value in values.items():
-        if not isinstance(value, bool):
-            raise ConfigError(f"{component}: {name}: expected true or false, received {value!r}")
+        check_flag(f"{component}: {name}", value)
 
 
 def check_strings(component: str, **values: Any) -> None:

@@ -1,12 +1,11 @@
 """Files of words: what tables in the graph read, and what a model's folder holds."""
 
-import contextlib
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from kerasner.errors import ArchiveError, ConfigError
+from kerasner.storage import replacing_file
 
 
 class TableFile:
@@ -49,16 +48,9 @@ def write_counts(path: Path, counts: dict[str, int]) -> None:
     Raises:
         ConfigError: the place cannot be written to.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing_file(path) as beside:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_lines(beside, [f"{token}\t{count}" for token, count in counts.items()])
-        os.replace(beside, path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
 
 
 def read_counts(path: Path, default: int | None = None) -> dict[str, int]:

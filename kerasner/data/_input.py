@@ -13,12 +13,6 @@ from kerasner.errors import ConfigError, DataError
 PARTS = ("train", "valid", "test")
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Raises a `ConfigError` for anything but true and false."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name}: expected true or false, received {value!r:.200}")
-
-
 def data_folder(path: str | PathLike[str], expected: str) -> Path:
     """The folder of a data set, looked for as `config.find_file` does.
 

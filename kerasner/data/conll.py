@@ -9,7 +9,8 @@ from os import PathLike
 from pathlib import Path
 
 from kerasner.bio import iob1_to_bio, validate_tag
-from kerasner.data._input import PARTS, check_flag, data_folder, read_text
+from kerasner.config import check_flag
+from kerasner.data._input import PARTS, data_folder, read_text
 from kerasner.errors import DataError
 from kerasner.registry import register
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerasner.bio import split_prefix
-from kerasner.config import check_number
-from kerasner.data._input import check_flag
+from kerasner.config import check_flag, check_number
 from kerasner.data.iterator import DataLearningIterator
 from kerasner.errors import ConfigError, nearest
 from kerasner.registry import register

@@ -4,7 +4,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kerasner.data._input import PARTS, check_flag
+from kerasner.config import check_flag
+from kerasner.data._input import PARTS
 from kerasner.errors import ConfigError, nearest
 from kerasner.registry import register
 

@@ -167,7 +167,10 @@ class Chainer:
             if isinstance(component, Mask):
                 continue  # padding is known from the ids, and in serving from the lengths
             if hasattr(component, "embedding"):
-                raise ConfigError(f"{step.where}.in: word vectors have to come first, as {words!r}")
+                raise ConfigError(
+                    f"{step.where}.in: the word vectors {name!r} have to come first, where now "
+                    f"{words!r} is"
+                )
             if isinstance(component, SimpleVocab):
                 if n_chars is not None:
                     raise ConfigError(

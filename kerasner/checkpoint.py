@@ -73,6 +73,8 @@ class Progress(keras.callbacks.Callback):
         moving_average: decay of the average; 0: the weights themselves.
         tell: called with {"train": ...} or {"valid": ...}, DeepPavlov's reports.
         examples: samples of a part, for the reports.
+        starts_trained: whether the weights of the start may turn out the best. Random ones are
+            worse than those of any epoch, whatever their score.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Progress(keras.callbacks.Callback):
         moving_average: float,
         tell: Callable[[dict[str, Any]], None] = lambda event: None,
         examples: Examples = lambda part: [],
+        starts_trained: bool = False,
     ):
         super().__init__()
         self._folder = folder
@@ -98,6 +101,7 @@ class Progress(keras.callbacks.Callback):
         self._schedule = schedule
         self._decay = moving_average
         self._tell = tell
+        self._starts_trained = starts_trained
         self._examples = examples
         self._sign = 1 if settings.metric_optimization == "maximize" else -1
         self.best = -self._sign * math.inf
@@ -219,9 +223,13 @@ class Progress(keras.callbacks.Callback):
             examples = self._shown("valid")
         first = self._metrics[0].name
         score = self._score = scores[first]
-        if not self._best_weights or self._sign * score > self._sign * self.best:
+        has_batches = self._counts["batches_seen"] > 0
+        is_first = not self._best_weights or (
+            has_batches and not self.has_learnt and not self._starts_trained
+        )
+        if is_first or self._sign * score > self._sign * self.best:
             self.best, self._best_weights = score, averaged
-            self.has_learnt = self._counts["batches_seen"] > 0
+            self.has_learnt = has_batches
             self._counts |= {"impatience": 0, "plateau": 0}
             _LOG.info("New best %s of %.4f", first, score)
         else:

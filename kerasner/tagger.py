@@ -119,7 +119,8 @@ class Tagger:
                 tags += _rows(result["tags"], result["lengths"])
             return tokens, tags
         for row in (row for rows in (batch, *further) for row in rows):
-            if isinstance(row, (str, bytes)) or not all(isinstance(t, str) and t for t in row):
+            is_list = isinstance(row, (list, tuple, np.ndarray))
+            if not is_list or not all(isinstance(t, str) and t for t in row):
                 raise TypeError(
                     f"expected only {'' if further else 'texts or only '}lists of non-empty "
                     f"tokens, received {row!r:.200}"

@@ -123,6 +123,7 @@ def train_model(
         chainer.ner.moving_average,
         tell,
         lambda part: _examples(tagger, data, part),
+        starts_trained=start is not None,
     )
     progress.prepare(tagger.model, start_epoch_num)
     in_epoch = keras.callbacks.LambdaCallback(lambda number, logs=None: epoch.assign(number))
@@ -142,6 +143,11 @@ def train_model(
             )
         except KeyboardInterrupt:
             if not progress.has_learnt:
+                _LOG.info(
+                    "Stopped before anything was gained, no model is saved; the same command goes "
+                    "on after epoch %d",
+                    progress.epochs_done,
+                )
                 raise
             stopped = True
             _LOG.info("Stopped; the same command goes on after epoch %d", progress.epochs_done)

@@ -38,7 +38,10 @@ class Schedule:
 def start(tmp_path, monkeypatch):
     """Makes the progress of a new network; its validation scores are the ones given."""
 
-    def start(scores=(), run="a run", moving_average=0.0, drops=0, validation=(), **settings):
+    def start(
+        scores=(), run="a run", moving_average=0.0, drops=0, validation=(), starts_trained=False,
+        **settings,
+    ):  # fmt: skip
         values = iter(scores)
         monkeypatch.setattr(Scorer, "__call__", lambda self, batches: (18, {"m": next(values)}))
         monkeypatch.setattr(Scorer, "__init__", lambda *arguments: None)
@@ -55,6 +58,7 @@ def start(tmp_path, monkeypatch):
             moving_average,
             told.append,
             lambda part: [f"of {part}"],
+            starts_trained,
         )
         progress.set_model(model)
         progress.prepare(model)
@@ -132,8 +136,22 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(start, caplog):
     ]
 
 
+@pytest.mark.parametrize("starts_trained", [False, True])
+def test_untrained_weights_are_never_the_best(start, starts_trained):
+    progress, model = start([0.4, 0.1, 0.2], starts_trained=starts_trained)
+    fill(model, 9.0)
+    progress.on_train_begin()
+    for number in range(2):
+        fill(model, float(number))
+        epoch(progress, number)
+    assert progress.best == (0.4 if starts_trained else 0.2)
+    assert progress.has_learnt != starts_trained
+    progress.restore_best()
+    assert values(model) == ({9.0} if starts_trained else {1.0})
+
+
 def test_reports_of_the_validations(start):
-    progress, _ = start([0.123456, 0.1], show_examples=True)
+    progress, _ = start([0.123456, 0.1], show_examples=True, starts_trained=True)
     progress.on_train_begin()
     epoch(progress, 0, batches=3)
     first, second = progress.told

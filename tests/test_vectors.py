@@ -153,8 +153,11 @@ def test_quantisation_error_is_at_most_half_a_scale(matrix):
     assert (error <= 0.5001 * scales[:, None] + 1e-42).all()
 
 
-WORDS = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")),
-                 unique=True, max_size=5)
+WORDS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")),
+    unique=True,
+    max_size=5,
+)
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -267,12 +270,17 @@ def npy():
         b"not an archive",
         npy(),
         saved_bytes(words=np.zeros(1, np.uint8)),
-        saved_bytes(words=np.array(["a"], object), codes=np.zeros((1, 1), np.int8),
-                    scales=np.zeros(1, np.float32)),  # needs pickle
-        saved_bytes(words=np.uint8([255]), codes=np.zeros((1, 1), np.int8),
-                    scales=np.zeros(1, np.float32)),  # not UTF-8
-        saved_bytes(words=np.uint8([97]), codes=np.zeros((2, 1), np.int8),
-                    scales=np.zeros(2, np.float32)),  # one word, two vectors
+        saved_bytes(
+            words=np.array(["a"], object),
+            codes=np.zeros((1, 1), np.int8),
+            scales=np.zeros(1, np.float32),
+        ),  # needs pickle
+        saved_bytes(
+            words=np.uint8([255]), codes=np.zeros((1, 1), np.int8), scales=np.zeros(1, np.float32)
+        ),  # not UTF-8
+        saved_bytes(
+            words=np.uint8([97]), codes=np.zeros((2, 1), np.int8), scales=np.zeros(2, np.float32)
+        ),  # one word, two vectors
         saved_bytes(words=np.uint8([97]), codes=np.int8(1), scales=np.zeros(1, np.float32)),
         huge(),
     ],

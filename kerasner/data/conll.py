@@ -133,7 +133,7 @@ def read_conll(
         raise DataError(strays[0])
     if strays:
         warnings.warn(
-            f"{strays[0]}; {len(strays)} such tags were read as B- (IOB1 or damaged file)",
+            f"{strays[0]}; tags read as B- in this file: {len(strays)} (IOB1, or damaged)",
             stacklevel=2,
         )
     return samples

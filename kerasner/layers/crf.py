@@ -221,7 +221,10 @@ class CRF(keras.layers.Layer):
             )
         super().__init__(**kwargs)
         if isinstance(tags, str):
-            raise ValueError(f"Received tags={tags!r}; expected a list of names")
+            raise ValueError(
+                f"Received tags={tags!r}; expected a list of names (and arguments other than units "
+                "and tags by name)"
+            )
         if units is None and not tags:
             raise ValueError("CRF needs `units`, the number of tags, or `tags`, their names")
         if tags and units not in (None, len(tags)):

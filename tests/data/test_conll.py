@@ -129,7 +129,7 @@ def test_iob1_becomes_bio_with_one_warning(write):
     assert samples[1][1] == ["B-ORG", "O", "B-ORG", "B-ORG"]
     assert [str(warning.message) for warning in caught] == [
         f"{path}:3: tag 'I-ORG' continues no entity: expected 'B-ORG' at its start; "
-        "2 such tags were read as B- (IOB1 or damaged file)"
+        "tags read as B- in this file: 2 (IOB1, or damaged)"
     ]
 
 

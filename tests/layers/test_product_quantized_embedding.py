@@ -102,9 +102,9 @@ def test_ids_out_of_range_raise(in_graph, frozen, bad):
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 def test_fit_moves_the_trainable_rows_in_use_alone(policy):
     built = layer(dtype=policy)
-    model = keras.Sequential([
-        keras.Input((None,), dtype="int64"), built, keras.layers.GlobalAveragePooling1D()
-    ])
+    model = keras.Sequential(
+        [keras.Input((None,), dtype="int64"), built, keras.layers.GlobalAveragePooling1D()]
+    )
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True), "mse")
     model.fit(np.array([[1, 0, 3], [6, 3, 1]]), np.ones((2, 4)), epochs=3, verbose=0)
     embeddings, codes, codebook = built.get_weights()

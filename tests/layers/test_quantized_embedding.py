@@ -32,9 +32,7 @@ def test_looks_up_both_tables(dtype, shape):
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)
-@given(
-    st.integers(1, 5), st.integers(0, 5), st.integers(1, 4), st.integers(0, 2**31), st.data()
-)
+@given(st.integers(1, 5), st.integers(0, 5), st.integers(1, 4), st.integers(0, 2**31), st.data())
 def test_any_split_of_the_rows(trainable, frozen, dim, seed, data):
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(trainable + frozen, dim)).astype(np.float32)
@@ -95,9 +93,9 @@ def test_gradient_is_sparse_and_only_of_trainable_rows(policy):
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_fit_moves_the_trainable_rows_in_use_alone(optimizer, policy):
     built = layer(dtype=policy)
-    model = keras.Sequential([
-        keras.Input((None,), dtype="int64"), built, keras.layers.GlobalAveragePooling1D()
-    ])
+    model = keras.Sequential(
+        [keras.Input((None,), dtype="int64"), built, keras.layers.GlobalAveragePooling1D()]
+    )
     if optimizer == "momentum":
         optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
     model.compile(optimizer, "mse")
@@ -148,7 +146,7 @@ def test_mask():
 
 def test_bad_arguments():
     for kwargs in ({"output_dim": 0}, {"trainable_rows": 0}, {"frozen_rows": -1}):
-        (name, value), = kwargs.items()
+        ((name, value),) = kwargs.items()
         with pytest.raises(ValueError, match=f"Received: {name}={value}"):
             QuantizedEmbedding(**{"output_dim": 2, "trainable_rows": 1, "frozen_rows": 1, **kwargs})
     with pytest.raises(ValueError, match=r"\(3, 2\). Received: \(2, 2\)"):

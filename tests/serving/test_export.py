@@ -335,9 +335,7 @@ def assert_answers(worker, batch: list[bytes]):
         places = list(zip(row["starts"], row["ends"], strict=True))
         assert [text[start:end] for start, end in places] == decoded(row["tokens"])
         assert all(start < end for start, end in places)
-        assert all(
-            before[1] <= after[0] for before, after in zip(places, places[1:], strict=False)
-        )
+        assert all(before[1] <= after[0] for before, after in zip(places, places[1:], strict=False))
         assert bool(row["tokens"]) == bool(text.strip())
         assert set(decoded(row["tags"])) <= TAGS
         assert all(0 < score <= 1 for score in row["scores"])

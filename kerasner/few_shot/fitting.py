@@ -221,8 +221,9 @@ class _Linear:
             C=self._settings.C, dual=False, class_weight=self._settings.class_weight
         )
         machine.fit(self._features[train], positive[train])
-        margins = machine.decision_function(self._features[held_out])
-        return _Machine(self._root @ machine.coef_[0], float(machine.intercept_[0]), margins)
+        weights, intercept = machine.coef_[0], float(machine.intercept_[0])
+        margins = self._features[held_out] @ weights + intercept
+        return _Machine(self._root @ weights, intercept, margins)
 
 
 def _platt(fitter: _Fitter, positive: np.ndarray, sentence_of: np.ndarray) -> tuple[float, float]:

@@ -218,7 +218,7 @@ class _Linear:
         from sklearn.svm import LinearSVC
 
         machine = LinearSVC(
-            C=self._settings.C, dual=False, class_weight=self._settings.class_weight
+            C=self._settings.C, dual=False, tol=0.01, class_weight=self._settings.class_weight
         )
         machine.fit(self._features[train], positive[train])
         weights, intercept = machine.coef_[0], float(machine.intercept_[0])

@@ -14,6 +14,8 @@ _LOG = logging.getLogger(__name__)
 EXACT_TOKENS = 5_000
 LANDMARKS = 1_000
 _FOLDS = 5
+_AT_ONCE = 4_096  # tokens whose kernel is computed together
+_JITTER = 1e-3  # among the landmarks are tokens that are alike
 _UNKNOWN_SCALE = 2.0  # of margins that cannot be measured
 
 
@@ -140,9 +142,8 @@ def _fitter(
     features: np.ndarray, classes: np.ndarray, network: SvmNetwork, settings: SvmSettings
 ) -> _Fitter:
     kernel, gamma = network.svm.kernel, network.svm.rate
-    features = features.astype(np.float64)
     if len(features) <= EXACT_TOKENS:
-        return _Exact(features, kernel, gamma, settings)
+        return _Exact(features.astype(np.float64), kernel, gamma, settings)
     if kernel == "linear":
         _LOG.info("%d tokens: fitting linear machines directly", len(features))
         return _Linear(features, np.eye(features.shape[1]), np.eye(features.shape[1]), settings)
@@ -152,11 +153,14 @@ def _fitter(
         EXACT_TOKENS,
         LANDMARKS,
     )
-    landmarks = features[_landmarks(classes, settings.seed)]
-    values, directions = np.linalg.eigh(_rbf(landmarks, landmarks, gamma))
-    kept = values > 1e-6 * values[-1]
-    root = directions[:, kept] / np.sqrt(values[kept])
-    return _Linear(_rbf(features, landmarks, gamma) @ root, landmarks, root, settings)
+    landmarks = features[_landmarks(classes, settings.seed)].astype(np.float64)
+    gram = _rbf(landmarks, landmarks, gamma) + _JITTER * np.eye(len(landmarks))
+    root = np.linalg.inv(np.linalg.cholesky(gram)).T  # gram = inverse of root @ root.T
+    blocks = [
+        _rbf(features[start : start + _AT_ONCE].astype(np.float64), landmarks, gamma) @ root
+        for start in range(0, len(features), _AT_ONCE)
+    ]
+    return _Linear(np.concatenate(blocks), landmarks, root, settings)
 
 
 def _rbf(rows: np.ndarray, columns: np.ndarray, gamma: float) -> np.ndarray:
@@ -218,7 +222,7 @@ class _Linear:
         from sklearn.svm import LinearSVC
 
         machine = LinearSVC(
-            C=self._settings.C, dual=False, tol=0.01, class_weight=self._settings.class_weight
+            C=self._settings.C, dual=False, class_weight=self._settings.class_weight
         )
         machine.fit(self._features[train], positive[train])
         weights, intercept = machine.coef_[0], float(machine.intercept_[0])

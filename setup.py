@@ -38,8 +38,9 @@ setup(
             "keras==2.15.*",
             "tensorflow-serving-api==2.15.1",
         ],
+        "few-shot": ["scikit-learn"],
         "tensorboard": ["tensorboard"],
-        "test": ["pytest", "pytest-xdist", "hypothesis"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn"],
     },
     entry_points={"console_scripts": ["kerasner = kerasner.cli:main"]},
     classifiers=[

@@ -42,7 +42,7 @@ def main() -> None:
     sample = batches.take(arguments.batches).cache()
 
     networks = {"kerasner": chainer.network}
-    networks["kerasner"].compile(chainer.ner.optimizer(), CRFLoss())
+    networks["kerasner"].compile(chainer.main.optimizer(), CRFLoss())
     try:
         networks["Keras layers, tensorflow-addons CRF"] = peer(chainer)
     except ImportError:
@@ -118,7 +118,7 @@ def peer(chainer: Chainer) -> keras.Model:
             return {"loss": loss}
 
     model = Peer()
-    model.compile(chainer.ner.optimizer())
+    model.compile(chainer.main.optimizer())
     return model
 
 

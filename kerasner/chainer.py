@@ -8,10 +8,12 @@ import keras
 import tensorflow as tf
 
 from kerasner import pipe as pipes
-from kerasner.components import Mask, Ner, SimpleVocab, TextSplitter
+from kerasner.components import MAIN, Mask, Ner, NerSvm, SimpleVocab, TextSplitter
 from kerasner.errors import ConfigError
-from kerasner.network import NO_FEATURES, NerNetwork
+from kerasner.network import NO_FEATURES, TaggingNetwork
 from kerasner.pipe import Step, config_errors
+
+_MAIN = tuple(MAIN.values())
 
 
 class Chainer:
@@ -28,8 +30,8 @@ class Chainer:
 
     Attributes:
         inputs, targets: names of the variables that are there from the start.
-        network: the untrained network.
-        ner: the component that made it.
+        network: the network, untrained where nothing is loaded.
+        main: the component that made it.
         embedder: the component of the word vectors; None where a vocabulary is embedded.
         tag_vocab, text_splitter: the components of these tasks.
         row_names: what the last rows of tables of trained vectors stand for, see
@@ -63,10 +65,10 @@ class Chainer:
         self.text_splitter: TextSplitter = self._found(TextSplitter, "lazy_tokenizer")[0]
         vocabularies = self._found(SimpleVocab, f"simple_vocab over {self.targets}", targets=True)
         self.tag_vocab: SimpleVocab = vocabularies[0]
-        self.ner: Ner = self._found(Ner, "ner")[0]
-        step = next(step for step in self._steps if step.component is self.ner)
+        self.main: Ner | NerSvm = self._found(_MAIN, " or ".join(MAIN))[0]
+        step = next(step for step in self._steps if step.component is self.main)
         with config_errors(step.where):
-            self.network = self._network(step)
+            self.network: TaggingNetwork = self._network(step)
             example = self.encode(*(tf.constant(["a"]) for _ in self.inputs))
             self.network({name: value[None] for name, value in example.items()})
 
@@ -117,7 +119,7 @@ class Chainer:
 
     @staticmethod
     def _is_computed(step: Step) -> bool:
-        return bool(step.inputs) and not isinstance(step.component, Ner)
+        return bool(step.inputs) and not isinstance(step.component, _MAIN)
 
     @staticmethod
     def _fit(step: Step, memory: Mapping[str, tf.Tensor]) -> None:
@@ -142,7 +144,7 @@ class Chainer:
         given = entry.get("in", entry.get("fit_on", []))
         return bool(given) and bool(derived & set(pipes.names(given, "")))
 
-    def _found(self, kind: type, what: str, **attributes: Any) -> list[Any]:
+    def _found(self, kind: type | tuple[type, ...], what: str, **attributes: Any) -> list[Any]:
         found = {
             id(step.component): step.component
             for step in self._steps
@@ -154,7 +156,7 @@ class Chainer:
             raise ConfigError(f"chainer.pipe: expected one {what}, found {len(found)}")
         return list(found.values())
 
-    def _network(self, step: Step) -> NerNetwork:
+    def _network(self, step: Step) -> TaggingNetwork:
         producers = {out: s.component for s in self._steps for out in s.outputs}
         words, *others = step.inputs
         component = producers.get(words)
@@ -210,7 +212,7 @@ class Chainer:
                 f"{step.where}.in: expected word ids of a vocabulary or word vectors first, "
                 f"received {words!r}: {example['words'].dtype.name} {example['words'].shape}"
             )
-        return self.ner.network(self.tag_vocab.items, embedded, n_chars, features)
+        return self.main.network(self.tag_vocab.items, embedded, n_chars, features)
 
     def _features(self, step: Step, example: Mapping[str, tf.Tensor]) -> dict[str, int]:
         """Widths of the inputs that are used as they are."""

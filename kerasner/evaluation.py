@@ -14,7 +14,7 @@ from kerasner import bio, registry
 from kerasner.errors import ConfigError
 from kerasner.layers.crf import unpack
 from kerasner.metrics import EntityF1
-from kerasner.network import NerNetwork
+from kerasner.network import TaggingNetwork
 from kerasner.pipe import names, variables
 
 Rows = Sequence[Sequence[str]]
@@ -78,7 +78,7 @@ class Scorer:
     Entity F1 alone is counted in the graph; any other metric gets lists of tags.
     """
 
-    def __init__(self, model: NerNetwork, metrics: Sequence[Metric]):
+    def __init__(self, model: TaggingNetwork, metrics: Sequence[Metric]):
         self._metrics = list(metrics)
         self._tags = np.array(model.tags, dtype=object)
         self._scheme = model.scheme

@@ -1,6 +1,7 @@
 """The tagging network: features of each token, recurrent or convolutional layers, CRF."""
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -11,6 +12,33 @@ from kerasner.layers.lstm import LSTM
 
 UNKNOWN_ID = 1  # of TextVectorization: 0 is padding, 1 is any unknown word
 NO_FEATURES = ("words", "chars", "mask")  # inputs that are not used as they are
+
+
+class TaggingNetwork(Protocol):
+    """What tagging, evaluation and storage need of a network: a Keras model with these.
+
+    Attributes:
+        tags: names of the tags in the order of their ids.
+        scheme: of the tags, see `kerasner.schemes`.
+        use_crf: whether tags depend on each other.
+        named_layers: the layers that have weights, by the names under which these are stored.
+        variables: all of them.
+    """
+
+    tags: list[str]
+    scheme: str
+    use_crf: bool
+    named_layers: dict[str, keras.layers.Layer]
+    variables: list[Any]
+
+    def token_features(self, inputs: dict[str, tf.Tensor], training=None) -> tf.Tensor:
+        """Features of single tokens: inputs of shape [..., ], [..., C], ... -> float [..., D]."""
+
+    def tag_potentials(self, features: tf.Tensor, mask: tf.Tensor, training=None) -> tf.Tensor:
+        """Features [B, T, D] and mask bool [B, T] -> [B, N + T, N + 1], as of a CRF layer."""
+
+    def __call__(self, inputs: dict[str, tf.Tensor], training=None) -> tf.Tensor:
+        """The one after the other."""
 
 
 @keras.saving.register_keras_serializable("kerasner")

@@ -15,7 +15,7 @@ import numpy as np
 
 from kerasner.errors import ArchiveError, ConfigError
 from kerasner.layers import ProductQuantizedEmbedding, QuantizedEmbedding
-from kerasner.network import NerNetwork
+from kerasner.network import TaggingNetwork
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
@@ -100,8 +100,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def layer_weights(model: NerNetwork) -> dict[str, Any]:
-    """The trained variables of a `NerNetwork` under names that no Keras version changes.
+def layer_weights(model: TaggingNetwork) -> dict[str, Any]:
+    """The trained variables of a network under names that no Keras version changes.
 
     With them go what training counts along, such as the moving means of batch normalisation, but
     not frozen word vectors: these belong to the vocabulary.
@@ -156,7 +156,7 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
         raise ArchiveError(f"{path}: missing or damaged weights: {error}") from error
 
 
-def assign_weights(model: NerNetwork, stored: Mapping[str, np.ndarray], where: str) -> None:
+def assign_weights(model: TaggingNetwork, stored: Mapping[str, np.ndarray], where: str) -> None:
     """Sets the variables of a built model.
 
     Raises:

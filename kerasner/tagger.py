@@ -12,7 +12,7 @@ import tensorflow as tf
 from kerasner import bio, storage
 from kerasner.chainer import Chainer
 from kerasner.data.pipeline import columns
-from kerasner.network import NerNetwork
+from kerasner.network import TaggingNetwork
 from kerasner.tagging import TaggingGraph
 
 BATCH_SIZE = 1024  # texts a call of the graph; the graph itself cuts the work into chunks
@@ -71,7 +71,7 @@ class Tagger:
         return tagger
 
     @property
-    def model(self) -> NerNetwork:
+    def model(self) -> TaggingNetwork:
         """The Keras model: ids in, packed potentials out (see `NerNetwork`)."""
         return self.chainer.network
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasner import linear_chain, schemes
 from kerasner.chunks import ChunkFinder
 from kerasner.layers import SentenceSplitter, Tokenizer, unpack
-from kerasner.network import NerNetwork
+from kerasner.network import TaggingNetwork
 
 TOKEN_BUDGET = 4096  # tokens a chunk, padding included
 _PARALLEL_CHUNKS = 2
@@ -72,7 +72,7 @@ class TaggingGraph(tf.Module):
 
     def __init__(
         self,
-        network: NerNetwork,
+        network: TaggingNetwork,
         encode: Callable[..., dict[str, tf.Tensor]],
         text_layers: Sequence[tf.Module],
         tokenizer: Tokenizer,

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from kerasner import config as configuration
 from kerasner import downloads, registry, storage
 from kerasner.chainer import Chainer
 from kerasner.checkpoint import Progress, fingerprint
+from kerasner.components import MAIN, NerSvm
 from kerasner.config import check_number
 from kerasner.data import DataLearningIterator, pipeline
 from kerasner.errors import ArchiveError, ConfigError, DataError
-from kerasner.evaluation import Evaluation, Metric, evaluation
+from kerasner.evaluation import Evaluation, Metric, Scorer, evaluation, event
 from kerasner.evaluation import metrics as find_metrics
 from kerasner.losses import CRFLoss
 from kerasner.nesting import inline
@@ -88,10 +90,11 @@ def train_model(
     storage.check_replaceable(save_path)
     _check_tensorboard(train)
     data = data or read(resolved)
-    for part in ("train", "valid") if train.validates or train.train_on_valid else ("train",):
+    needed = _needed_parts(resolved, train)
+    for part in needed:
         if not data.instances(part)[0]:
             raise DataError(
-                f"the data set has no {part} part; training needs train and valid"
+                f"the data set has no {part} part; training needs {' and '.join(needed)}"
                 + ", or train.val_every_n_epochs=0" * (part == "valid")
             )
     if train.seed is not None:
@@ -104,14 +107,19 @@ def train_model(
     learnt = _encoded(chainer, data, "train")
     if train.train_on_valid:
         learnt = learnt.concatenate(_encoded(chainer, data, "valid"))
+    if isinstance(chainer.main, NerSvm):
+        _fit_machines(tagger, learnt, data, train, metrics, tell)
+        _LOG.info("Saving model to %s", save_path)
+        tagger.save(save_path)
+        return tagger
     validation = None
     if train.validates:
         validation = pipeline.evaluation_batches(_encoded(chainer, data, "valid"))
     epoch = tf.Variable(0, dtype=tf.int64)
     batches = pipeline.training_batches(learnt, train.batch_size, train.seed, epoch)
     epochs = train.epochs or _ENDLESS
-    schedule = chainer.ner.schedule(int(batches.cardinality()), epochs)
-    tagger.model.compile(chainer.ner.optimizer(), CRFLoss())
+    schedule = chainer.main.schedule(int(batches.cardinality()), epochs)
+    tagger.model.compile(chainer.main.optimizer(), CRFLoss())
     progress = Progress(
         save_path.with_name(f"{save_path.name}.training"),
         fingerprint(resolved, [data.instances(part) for part in ("train", "valid")]),
@@ -120,7 +128,7 @@ def train_model(
         learnt,
         validation,
         schedule,
-        chainer.ner.moving_average,
+        chainer.main.moving_average,
         tell,
         lambda part: _examples(tagger, data, part),
         starts_trained=start is not None,
@@ -158,6 +166,34 @@ def train_model(
     if not stopped:
         progress.clear()
     return tagger
+
+
+def _needed_parts(config: Mapping[str, Any], train: TrainSettings) -> tuple[str, ...]:
+    """The parts of the data set that training cannot do without."""
+    measures = train.validates and _main(config)["class_name"] == "ner"
+    return ("train", "valid") if measures or train.train_on_valid else ("train",)
+
+
+def _fit_machines(
+    tagger: Tagger,
+    learnt: tf.data.Dataset,
+    data: DataLearningIterator,
+    train: TrainSettings,
+    metrics: list[Metric],
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """Gives a tagger a network that is fitted in one pass; scores it on the part valid, if any."""
+    started, chainer = time.monotonic(), tagger.chainer
+    batches = pipeline.evaluation_batches(learnt)
+    chainer.network = chainer.main.fitted(chainer.network, batches)
+    _LOG.info("Fitted in %.1f s", time.monotonic() - started)
+    if train.validates and data.instances("valid")[0]:
+        validation = pipeline.evaluation_batches(_encoded(chainer, data, "valid"))
+        sentences, scores = Scorer(chainer.network, metrics)(validation)
+        report = event(sentences, scores, time.monotonic() - started)
+        if train.show_examples:
+            report["examples"] = _examples(tagger, data, "valid")
+        tell({"valid": report})
 
 
 def build_model(config: Config, settings: Iterable[str] = (), *, download: bool = False) -> Tagger:
@@ -287,24 +323,25 @@ def _component(component_class: type, settings: Mapping[str, Any], where: str) -
     return component_class(**settings)
 
 
-def _ner(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _main(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The entry of the trained component."""
-    found = [entry for entry in config["chainer"]["pipe"] if entry.get("class_name") == "ner"]
+    found = [entry for entry in config["chainer"]["pipe"] if entry.get("class_name") in MAIN]
     if len(found) != 1:
-        raise ConfigError(f"chainer.pipe: expected one ner, found {len(found)}")
+        raise ConfigError(f"chainer.pipe: expected one {' or '.join(MAIN)}, found {len(found)}")
     return found[0]
 
 
 def _save_path(config: Mapping[str, Any]) -> Path:
-    path = _ner(config).get("save_path")
+    entry = _main(config)
+    path, name = entry.get("save_path"), entry["class_name"]
     if not path:
-        raise ConfigError("chainer.pipe (ner): save_path is needed, the folder of the model")
+        raise ConfigError(f"chainer.pipe ({name}): save_path is needed, the folder of the model")
     return configuration.user_path(str(path)).absolute()
 
 
 def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | None:
     """The model whose weights training starts from, if it is another one than is trained."""
-    path = _ner(config).get("load_path")
+    path = _main(config).get("load_path") if _main(config)["class_name"] == "ner" else None
     if not path or configuration.user_path(str(path)).absolute() == save_path:
         return None
     where = "chainer.pipe (ner).load_path"
@@ -320,7 +357,7 @@ def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | None:
 def _model_folder(config: Mapping[str, Any]) -> Path | None:
     """Where the model of a resolved configuration lies, if there is one."""
     places = [_save_path(config)]
-    if load_path := _ner(config).get("load_path"):
+    if load_path := _main(config).get("load_path"):
         with contextlib.suppress(ConfigError):
             places.append(configuration.find_file(str(load_path), "load_path"))
     return next((p for p in places if os.path.isfile(p / storage.CONFIG_FILE)), None)

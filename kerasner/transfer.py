@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kerasner.network import NerNetwork
+from kerasner.network import TaggingNetwork
 from kerasner.storage import layer_weights
 
 _LOG = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Pipeline(Protocol):
             that of the unknown.
     """
 
-    network: NerNetwork
+    network: TaggingNetwork
     row_names: Mapping[str, Sequence[str]]
 
 

@@ -13,13 +13,14 @@ from contract import assert_contract
 from test_navec import packed, pq, vocabulary
 
 import kerasner
-from kerasner import build_model, cli, config, configs, train_model
+from kerasner import build_model, cli, config, configs, evaluate_model, train_model
 from kerasner.errors import ConfigError, DataError
 from kerasner.layers import Sanitizer
 from kerasner.tagger import Tagger
 
 HERE = Path(__file__).parent
-INSTALLED = [name for name in config.names() if "few_shot" not in name]
+FEW_SHOT = [name for name in config.names() if "few_shot" in name]
+INSTALLED = [name for name in config.names() if name not in FEW_SHOT]
 GLOVE = "embeddings/glove.6B.100d.txt"
 NAVEC = "embeddings/navec_news_v1_1B_250K_300d_100q.tar"
 ENGLISH = {"PER", "LOC", "ORG"}
@@ -48,6 +49,8 @@ def downloads(tmp_path_factory, data_folder, vector_file):
     folder = home / "downloads"
     shutil.copytree(HERE / "corpora", folder)
     shutil.copytree(data_folder, folder / "conll2003")
+    for name in ("ner_few_shot_data", "total_rus"):
+        shutil.copytree(HERE / "corpora" / "collection3", folder / name)
     words, codes = ["заречье", "майск", "открыл", ",", "<unk>", "<pad>"], np.uint8([[0, 1]] * 6)
     (folder / "embeddings").mkdir()
     tar = packed(vocab_bin=vocabulary(words, [9, 8, 7, 6, 1, 0]), pq_bin=pq(codes))
@@ -61,7 +64,7 @@ def downloads(tmp_path_factory, data_folder, vector_file):
 def settings(values: dict) -> list[str]:
     """Values by path, where "ner." stands for its entry in the pipe, as --set takes them."""
     return [
-        f"{path.replace('ner.', 'chainer.pipe.ner.', 1)}={json.dumps(value)}"
+        f"{re.sub('^ner[.]', 'chainer.pipe.ner.', path)}={json.dumps(value)}"
         for path, value in values.items()
     ]
 
@@ -108,6 +111,59 @@ def test_installed(name, tmp_path):
     tagger = trained(name, changes, tmp_path, LABELS[name], inputs)
     assert getattr(configs.ner, name).stem == name
     assert tagger.model.use_crf == (name != "ner_dstc2")
+
+
+@pytest.mark.parametrize("name", FEW_SHOT)
+def test_few_shot(name, tmp_path):
+    """Trained in one pass, by scikit-learn; else models like the others."""
+    pytest.importorskip("sklearn")
+    simulated = name.endswith("simulate")
+    changes = settings({"dataset_iterator.n_train_samples": 4} if simulated else {})
+    events = []
+    tagger = train_model(name, changes, verbose=0, tell=events.append)
+    assert [next(iter(event)) for event in events] == ["valid"]
+    assert events[0]["valid"]["eval_examples_count"] == 2
+    loaded = build_model(name, changes)
+    assert loaded(SENTENCES) == tagger(SENTENCES)
+    labels = {"PER"} if simulated else {"PER", "LOC", "ORG"}
+    assert tagger.model.scheme == ("io" if simulated else "bio")
+    place = loaded.export(tmp_path / "exported", version=1)
+    assert_contract(place, TEXTS, [SENTENCES], labels)
+    entities = loaded.entities(["Вчера Йорис Ёлкин приехал в Майск."])[0]
+    assert all(0 < entity.score <= 1 for entity in entities)
+    assert evaluate_model(name, changes)["test"].examples > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "expected"),
+    [
+        ({"dataset_iterator.target_tag": "GPE"}, ConfigError, "no sentence .* holds 'GPE'"),
+        ({"dataset_iterator.n_train_samples": 99}, ConfigError, "expected at most"),
+        ({"chainer.pipe.ner_svm.kernel": "cubic"}, ConfigError, "'rbf', 'linear'.*'cubic'"),
+        ({"train.train_on_valid": True, "dataset_reader.data_path": "{}"}, DataError, "no valid"),
+    ],
+)
+def test_few_shot_refused(changes, error, expected, downloads, tmp_path):
+    shutil.copy(downloads / "total_rus" / "train.txt", tmp_path)
+    values = {"dataset_iterator.n_train_samples": 4} | {
+        path: str(tmp_path) if value == "{}" else value for path, value in changes.items()
+    }
+    model = tmp_path / "model"
+    values["chainer.pipe.ner_svm.save_path"] = str(model)
+    with pytest.raises(error, match=expected):
+        train_model("ner_few_shot_ru_simulate", settings(values), verbose=0)
+    assert not model.exists()
+
+
+def test_few_shot_without_an_entity(tmp_path):
+    pytest.importorskip("sklearn")
+    (tmp_path / "train.txt").write_text("Мост O\nоткрыт O\n\nДа O\n", encoding="utf-8")
+    changes = {
+        "dataset_reader.data_path": str(tmp_path),
+        "chainer.pipe.ner_svm.save_path": str(tmp_path / "model"),
+    }
+    with pytest.raises(DataError, match=r"\(2 sentences, 3 tokens\) has one tag alone, 'O'"):
+        train_model("ner_few_shot_ru", settings(changes), verbose=0)
 
 
 def test_russian_keeps_its_short_i():

@@ -1,0 +1,133 @@
+"""The trained component of few-shot tagging: support vector machines and how they are fitted."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from kerasner.components._checks import check_flags
+from kerasner.config import check_number
+from kerasner.errors import ArchiveError, ConfigError
+from kerasner.few_shot import SvmNetwork, fitting
+from kerasner.few_shot.machines import KERNELS
+from kerasner.registry import register
+from kerasner.schemes import scheme_of
+
+
+@register("ner_svm")
+class NerSvm:
+    """Support vector machines over word vectors and further features of a token and its neighbours.
+
+    Needs scikit-learn to be trained (the extra kerasner[few-shot]), but not to be used.
+
+    Args:
+        kernel: "rbf" or "linear".
+        C: weight of the errors against that of the margin.
+        gamma: of "rbf"; "auto": 1 / number of features.
+        class_weight: None, or "balanced": each class counts the same however rare it is.
+        window: neighbours on either side whose features are used.
+        decay: how much those of a neighbour count, to the power of its distance.
+        threshold: probability above which a token gets a tag other than O. Scores are shifted
+            alike, so that a tag is chosen where its score is the highest.
+        seed: of what is drawn in fitting.
+        save_path: folder of the trained model.
+        load_path: folder where a trained model is looked for if there is none in save_path.
+        return_probabilities: has no effect: scores come beside the tags.
+    """
+
+    def __init__(
+        self,
+        kernel: str = "rbf",
+        C: float = 1.0,
+        gamma: float | str = "auto",
+        class_weight: str | None = None,
+        window: int = 1,
+        decay: float = 0.35,
+        threshold: float = 0.35,
+        seed: int = 42,
+        save_path: str | None = None,
+        load_path: str | None = None,
+        return_probabilities: bool = False,
+    ):
+        check_flags("ner_svm", return_probabilities=return_probabilities)
+        if kernel not in KERNELS:
+            raise ConfigError(
+                f"ner_svm: kernel: expected one of {', '.join(map(repr, KERNELS))}, "
+                f"received {kernel!r}"
+            )
+        if class_weight not in (None, "balanced"):
+            raise ConfigError(
+                f"ner_svm: class_weight: expected null or 'balanced', received {class_weight!r}"
+            )
+        check_number("ner_svm: C", C, 1e-9)
+        if gamma != "auto":
+            check_number("ner_svm: gamma", gamma, 1e-9)
+        check_number("ner_svm: window", window, 0, whole=True)
+        check_number("ner_svm: decay", decay, 0, 1)
+        check_number("ner_svm: threshold", threshold, 1e-6, 1 - 1e-6)
+        check_number("ner_svm: seed", seed, 0, 2**32 - 1, whole=True)
+        self._network_settings = {
+            "kernel": kernel,
+            "gamma": None if gamma == "auto" else gamma,
+            "window": window,
+            "decay": decay,
+        }
+        self._settings = fitting.SvmSettings(C, class_weight, threshold, seed)
+        self._n_vectors = 0
+        self.save_path = save_path
+        self.load_path = load_path
+
+    def network(
+        self,
+        tags: list[str],
+        words: keras.layers.Layer | int | None,
+        n_chars: int | None,
+        features: Mapping[str, int],
+    ) -> SvmNetwork:
+        """The network, of as many support vectors as were fitted; see `Ner.network`.
+
+        Raises:
+            ConfigError: the inputs are nothing that machines could compare.
+        """
+        if isinstance(words, int) or n_chars is not None:
+            raise ConfigError(
+                "ner_svm: in: expected word vectors, and floats [N, K] beside them; received ids "
+                f"of {'characters' if n_chars is not None else 'a vocabulary of words'}, which "
+                "have no vectors without training"
+            )
+        return SvmNetwork(
+            tags, words, self._n_vectors, scheme=scheme_of(tags), **self._network_settings
+        )
+
+    def fitted(self, network: SvmNetwork, batches: tf.data.Dataset) -> SvmNetwork:
+        """The network fitted to all sentences of batches of (inputs, tag ids).
+
+        Raises:
+            ConfigError: scikit-learn is missing.
+            DataError: all tokens have one and the same tag.
+        """
+        fitting.check_installed()
+        sentences, classes = [], []
+        for inputs, tags in batches:
+            mask = network.mask_of(inputs)
+            features = network.in_context(network.token_features(inputs), mask)
+            rows = zip(features.numpy(), tags.numpy(), mask.numpy(), strict=True)
+            for row, ids, is_token in rows:
+                sentences.append(row[is_token])
+                classes.append(ids[is_token])
+        result = fitting.fitted(network, sentences, classes, self._settings)
+        self._n_vectors = result.svm.n_vectors
+        return result
+
+    def save(self, folder: Path, name: str) -> None:
+        content = {"vectors": self._n_vectors}
+        (folder / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path, name: str) -> None:
+        path = folder / f"{name}.json"
+        try:
+            self._n_vectors = int(json.loads(path.read_text(encoding="utf-8"))["vectors"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArchiveError(f"{path}: missing or damaged: {error}") from error

@@ -1,0 +1,181 @@
+"""The network of few-shot tagging: features of a token and its neighbours, SVMs over them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasner.encoders import build_layer
+from kerasner.few_shot.machines import SupportVectorMachines
+from kerasner.layers import ProductQuantizedEmbedding, QuantizedEmbedding
+
+_NO_FEATURES = ("words", "mask")  # inputs that are not used as they are
+
+Embedding = QuantizedEmbedding | ProductQuantizedEmbedding
+
+
+@keras.saving.register_keras_serializable("kerasner")
+class SvmNetwork(keras.Model):
+    """Tagger of sentences by support vector machines, one a tag, in the form of `NerNetwork`.
+
+    The features of a token are its word vector, scaled to unit length, and the further inputs as
+    they are, then the same of its neighbours, weighed less; beyond the borders of the sentence
+    there are zeros. Tags do not know of each other. Nothing in it is trained by gradients: see
+    `kerasner.few_shot.fitting`.
+
+    Args:
+        tags: names of the tags in the order of their ids. Each has a machine that tells it from all
+            others; of two, one machine is enough.
+        token_embedding: layer from word ids [..., ] to vectors [..., E], id 0 being padding; None:
+            the words are vectors already.
+        vectors, kernel, gamma: of `SupportVectorMachines`.
+        window: neighbours on either side.
+        decay: how much the features of a neighbour count, to the power of its distance.
+        scheme: of the tags, see `kerasner.schemes`.
+
+    Call arguments:
+        inputs: dict of
+            "words": int [B, T], 0 is padding; or float [B, T, E] without `token_embedding`;
+            "mask": [B, T], not 0 where there is a token; may be left out where words are ids;
+            any further name: float [B, T, K], in alphabetical order ("cap").
+
+    Returns:
+        float32 [B, N + T, N + 1], to be read by `kerasner.layers.unpack`; transitions are 0.
+
+    Example: see `kerasner.few_shot.fitting.fitted`.
+    """
+
+    use_crf = False
+
+    def __init__(
+        self,
+        tags: Sequence[str],
+        token_embedding: Embedding | None,
+        vectors: int = 0,
+        kernel: str = "rbf",
+        gamma: float | None = None,
+        window: int = 1,
+        decay: float = 1.0,
+        scheme: str = "bio",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings = {
+            "tags": list(tags),
+            "vectors": vectors,
+            "kernel": kernel,
+            "gamma": gamma,
+            "window": window,
+            "decay": decay,
+            "scheme": scheme,
+        }
+        self.token_embedding = token_embedding
+        self.svm = SupportVectorMachines(len(self.machine_tags), vectors, kernel, gamma, name="svm")
+
+    def with_vectors(self, vectors: int) -> "SvmNetwork":
+        """Another network over the same word vectors with so many support vectors, built."""
+        settings = {**self._settings, "vectors": vectors}
+        network = SvmNetwork(token_embedding=self.token_embedding, **settings)
+        network.build(self._input_shapes)
+        return network
+
+    @property
+    def tags(self) -> list[str]:
+        """Names of the tags in the order of their ids."""
+        return list(self._settings["tags"])
+
+    @property
+    def scheme(self) -> str:
+        """Tagging scheme of the tags."""
+        return self._settings["scheme"]
+
+    @property
+    def machine_tags(self) -> list[int]:
+        """Ids of the tags that the machines stand for."""
+        tags = self._settings["tags"]
+        if len(tags) == 2:
+            return [0 if tags[1] == "O" else 1]
+        return list(range(len(tags)))
+
+    @property
+    def named_layers(self) -> dict[str, keras.layers.Layer]:
+        """The layers that have weights, by the names under which these are stored."""
+        named = {"token_embedding": self.token_embedding, "svm": self.svm}
+        return {name: layer for name, layer in named.items() if layer is not None}
+
+    def token_features(self, inputs: dict[str, tf.Tensor], training=None) -> tf.Tensor:
+        """Features of single tokens: inputs of shape [..., ], [..., K], ... -> float [..., D]."""
+        words = inputs["words"]
+        vectors = words if self.token_embedding is None else self.token_embedding(words)
+        features = [tf.math.l2_normalize(tf.cast(vectors, tf.float32), axis=-1)]
+        features += [
+            tf.cast(inputs[name], tf.float32) for name in sorted(inputs) if name not in _NO_FEATURES
+        ]
+        return tf.concat(features, axis=-1)
+
+    def in_context(self, features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Features [B, T, D] and mask bool [B, T] -> with the neighbours', [B, T, (2W + 1) D]."""
+        window, decay = self._settings["window"], self._settings["decay"]
+        features = tf.where(mask[..., None], features, 0.0)
+        padded = tf.pad(features, [[0, 0], [window, window], [0, 0]])
+        length = tf.shape(features)[1]
+        columns = [
+            padded[:, place : place + length] * decay ** abs(place - window)
+            for place in range(2 * window + 1)
+        ]
+        return tf.concat(columns, axis=-1)
+
+    def tag_potentials(self, features: tf.Tensor, mask: tf.Tensor, training=None) -> tf.Tensor:
+        """Features [B, T, D] and mask bool [B, T] -> tensor like the output of a CRF layer."""
+        emissions = self.svm(self.in_context(features, mask))
+        n_tags = len(self._settings["tags"])
+        if n_tags == 2:  # log-odds against the other tag
+            place = self.machine_tags[0]
+            emissions = tf.pad(emissions, [[0, 0], [0, 0], [place, 1 - place]])
+        steps = tf.concat([emissions, tf.cast(mask, tf.float32)[..., None]], axis=-1)
+        return tf.pad(steps, [[0, 0], [n_tags, 0], [0, 0]])  # the transitions
+
+    def call(self, inputs, training=None):
+        mask = self.mask_of(inputs)
+        return self.tag_potentials(self.token_features(inputs), mask)
+
+    def mask_of(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Where there are tokens, bool [B, T]."""
+        if "mask" in inputs:
+            return tf.cast(inputs["mask"], tf.bool)
+        if self.token_embedding is None:
+            raise ValueError(f"Received {sorted(inputs)}; expected a 'mask' beside word vectors")
+        return inputs["words"] != 0
+
+    def build(self, input_shape):
+        """Creates all weights: a dict of shapes, as the inputs -> None."""
+        shapes = {name: tuple(shape) for name, shape in input_shape.items()}
+        self._input_shapes = shapes
+        if self.token_embedding is None:
+            width = shapes["words"][-1]
+        else:
+            build_layer(self.token_embedding, shapes["words"])
+            width = self.token_embedding.output_dim
+        width += sum(shapes[name][-1] for name in shapes if name not in _NO_FEATURES)
+        context = 2 * self._settings["window"] + 1
+        build_layer(self.svm, (*shapes["words"][:2], context * width))
+        self.built = True
+
+    def get_build_config(self):
+        return {"input_shape": self._input_shapes} if self.built else None
+
+    def get_config(self):
+        embedding = self.token_embedding
+        if embedding is not None:
+            embedding = keras.saving.serialize_keras_object(embedding)
+        return {**super().get_config(), **self._settings, "token_embedding": embedding}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        if isinstance(config["token_embedding"], dict):
+            config["token_embedding"] = keras.saving.deserialize_keras_object(
+                config["token_embedding"]
+            )
+        return cls(**config)

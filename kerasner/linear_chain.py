@@ -77,9 +77,9 @@ def path_potential(
         raise ValueError(f"Expected tags [B, T] = {emissions.shape[:2]}; received {tags.shape}")
     mask = tf.sequence_mask(lengths, tf.shape(emissions)[1])
     n_tags = tf.shape(transitions)[0]
-    # Not tf.gather(batch_dims=2): before TensorFlow 2.16 its gradient fails on empty batches. The
-    # one-hot rows of padded steps are zeros.
-    on_path = emissions * tf.one_hot(tf.where(mask, tags, -1), n_tags)
+    # Not tf.gather(batch_dims=2): before TensorFlow 2.16 its gradient fails on empty batches. Not
+    # a product alone: what stands at padded steps may be NaN.
+    on_path = tf.where(mask[..., None], emissions, 0.0) * tf.one_hot(tags, n_tags)
     follows = mask[:, 1:]
     moves = (tags[:, :-1] * n_tags + tags[:, 1:]) * tf.cast(follows, tf.int32)
     moves = tf.where(follows, tf.gather(tf.reshape(transitions, [-1]), moves), 0.0)

@@ -405,6 +405,24 @@ def test_padding_and_batch_do_not_matter():
         np.testing.assert_allclose(np.ravel(together[1])[: alone.size], np.ravel(alone), rtol=1e-6)
 
 
+def test_what_stands_at_padded_steps_may_be_nan():
+    emissions, _, transitions = chain(5, 2, 4, 3)
+    lengths, tags = np.array([4, 2], "int32"), np.array([[0, 1, 2, 0], [1, 2, -7, 9]], "int32")
+    garbage = emissions.copy()
+    garbage[1, 2:] = np.nan
+    for name in ("log_likelihood", "log_partition", "marginals", "viterbi", "path_potential"):
+        more = [tags] if name in ("log_likelihood", "path_potential") else []
+        clean = tf.nest.flatten(getattr(linear_chain, name)(emissions, lengths, transitions, *more))
+        noisy = tf.nest.flatten(getattr(linear_chain, name)(garbage, lengths, transitions, *more))
+        for a, b in zip(clean, noisy, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+    with tf.GradientTape() as tape:
+        tape.watch(watched := tf.constant(garbage))
+        loss = tf.reduce_sum(linear_chain.log_likelihood(watched, lengths, transitions, tags))
+    gradient = tape.gradient(loss, watched).numpy()
+    assert np.isfinite(gradient).all() and not gradient[1, 2:].any()
+
+
 def test_runs_eagerly():
     emissions, lengths, transitions = chain(9, 3, 6, 4)
     for name in ("log_partition", "marginals", "viterbi"):

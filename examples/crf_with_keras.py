@@ -1,6 +1,7 @@
 """A CRF in a plain Keras model: python examples/crf_with_keras.py [--epochs 12]
 
-The task is made up here: find dates and people in sentences whose words tell little by themselves.
+Keras, and of kerasner the layers with their loss and metric. The task is made up here: find dates
+and people in sentences whose words tell little by themselves.
 "may" is a month, a person or a verb, "5" a day or a number of guests, and in "on 5 may april left"
 the date ends before april.
 """

@@ -26,7 +26,7 @@ def product_quantize(
     """Cuts each row into pieces and replaces each piece by the nearest of its centroids.
 
     The centroids of a piece are found by k-means on a sample of the rows. With no more distinct
-    rows than centroids nothing is lost.
+    rows than centroids nothing is lost (of a matrix no larger than the sample, 65,536 rows).
 
     Args:
         matrix: Finite floats, [V, D].

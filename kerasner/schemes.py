@@ -86,7 +86,7 @@ def legality(tags: list[str], scheme: str = "bio") -> Legality:
     """Which of `tags` may start a sentence, end it and follow each other.
 
     Raises:
-        ValueError: a tag outside the scheme, or tags that allow no sequence at all.
+        ValueError: a tag outside the scheme, or tags that allow no sequence of one token.
     """
     parts = [split_tag(tag, scheme) for tag in tags]
     starts = np.array([prefix in _OPENING[scheme] for prefix, _ in parts], bool)

@@ -92,9 +92,10 @@ def fitted(
         Williams, Seeger (2001): Using the Nyström method to speed up kernel machines.
     """
     names = network.tags
-    classes = np.concatenate([np.asarray(row, np.intp) for row in tags])
+    classes = np.concatenate([np.zeros(0, np.intp), *(np.asarray(row, np.intp) for row in tags)])
     check_classes(names, classes, len(tags))
     sentence_of = np.repeat(np.arange(len(tags)), [len(row) for row in tags])
+    sentence_of = np.unique(sentence_of, return_inverse=True)[1]  # of those that have tokens
     fitter = _fitter(np.concatenate(sentences), classes, network, settings)
     everything = np.arange(len(classes))
     machines, scales, offsets = [], [], []

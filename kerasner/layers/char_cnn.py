@@ -38,7 +38,7 @@ class CharCNN(keras.layers.Layer):
         distinct: Whether to compute each distinct word of a batch once. Changes no result.
 
     Call arguments:
-        chars: Integers [B, T, C] or [N, C], padded by 0, in `0 ... V - 1`. An id of V or more
+        chars: Integers [B, T, C] or [N, C], padded by 0 (or less), below V. An id of V or more
             raises `tf.errors.InvalidArgumentError` on a CPU; on a GPU its embedding is zero.
         training: Whether dropout is active.
 

@@ -159,8 +159,9 @@ class CRF(keras.layers.Layer):
         tags: names of the tags in the order of their ids. Needed for constraints.
         scheme: "bio", "iob1", "bioes" or "io", see `kerasner.schemes`.
         constraints: "decoding": sequences that the scheme forbids have probability zero outside
-            training, so that the loss of an illegal sequence is about 1e9 there; "always": in
-            training too; "never". Without `tags` there are none.
+            training, so that the loss of an illegal sequence is about 1e9 there (a metric of
+            training batches decodes without them); "always": in training too; "never". Without
+            `tags` there are none.
         use_kernel: project the inputs to N emissions; else the inputs are the emissions.
         use_boundary: learn potentials for the first and the last tag.
         chain_initializer, chain_regularizer, chain_constraint: of the transitions.
@@ -225,6 +226,8 @@ class CRF(keras.layers.Layer):
                 f"Received tags={tags!r}; expected a list of names (and arguments other than units "
                 "and tags by name)"
             )
+        if tags and len(set(tags)) < len(tags):
+            raise ValueError(f"Received tags={list(tags)}; expected distinct names")
         if units is None and not tags:
             raise ValueError("CRF needs `units`, the number of tags, or `tags`, their names")
         if tags and units not in (None, len(tags)):

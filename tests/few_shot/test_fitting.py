@@ -120,6 +120,25 @@ def test_one_sentence_is_enough(caplog):
     assert (log_odds(made, rows[0])[:, 0] > 0).tolist() == [False, True, False, False]
 
 
+def test_sentences_without_tokens_do_not_matter():
+    rows, classes = sentences(2)
+    gaps = [2, 2, 11, 40]
+    with_gaps = [list(items) for items in (rows, classes)]
+    for place in reversed(gaps):
+        for items in with_gaps:
+            items.insert(place, items[0][:0])
+    expected, made = (
+        fitted(network(["O", "PER"]), *data, SvmSettings()) for data in ((rows, classes), with_gaps)
+    )
+    points = np.concatenate(rows)
+    np.testing.assert_allclose(log_odds(made, points), log_odds(expected, points), atol=1e-5)
+
+
+def test_no_sentences():
+    with pytest.raises(DataError, match="0 sentences, 0 tokens.*one tag alone, 'none'"):
+        fitted(network(["O", "PER"]), [], [], SvmSettings())
+
+
 def test_balanced_classes():
     rows, classes = sentences(2)
     found = [

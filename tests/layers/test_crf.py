@@ -513,3 +513,8 @@ def test_mirrored_replicas_train_as_one_device():
         [sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=300
     )
     assert result.stdout.strip().endswith("same"), result.stderr[-3000:]
+
+
+def test_tags_have_distinct_names():
+    with pytest.raises(ValueError, match=r"Received tags=\['O', 'B-X', 'B-X'\]; expected distinct"):
+        CRF(tags=["O", "B-X", "B-X"])

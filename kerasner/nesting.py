@@ -22,7 +22,7 @@ def inline(config: Mapping[str, Any], _within: Iterable[str] = ()) -> dict[str, 
     Example: the entry
 
     ```json
-    {"config_path": "ner_conll2003", "in": ["x"], "out": ["x_tokens", "tags"]}
+    {"config_path": "ner_conll2003", "in": ["x"], "in_y": ["y"], "out": ["x_tokens", "tags"]}
     ```
 
     puts the whole tagger there.

@@ -230,17 +230,10 @@ class NerNetwork(keras.Model):
             x = self.dense(x)
         if self.crf is not None:
             return self.crf(x, mask=mask, training=training)
-        emissions = tf.cast(self.independent_tags(x), tf.float32)
-        steps = tf.concat([emissions, tf.cast(mask, tf.float32)[..., None]], axis=-1)
-        return tf.pad(steps, [[0, 0], [len(self.tags), 0], [0, 0]])  # the transitions
+        return pack_independent(self.independent_tags(x), mask)
 
     def call(self, inputs, training=None):
-        if "mask" in inputs:
-            mask = tf.cast(inputs["mask"], tf.bool)
-        elif self.token_embedding is not None:
-            mask = inputs["words"] != 0
-        else:
-            raise ValueError(f"Received {sorted(inputs)}; expected a 'mask' beside word vectors")
+        mask = token_mask(inputs, has_ids=self.token_embedding is not None)
         features = self.token_features(inputs, training=training)
         return self.tag_potentials(features, mask, training=training)
 
@@ -288,6 +281,22 @@ class NerNetwork(keras.Model):
             if isinstance(config[name], dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
+
+
+def token_mask(inputs: dict[str, tf.Tensor], has_ids: bool) -> tf.Tensor:
+    """Where there are tokens, bool [B, T]; `has_ids`: the words are ids, of which 0 is padding."""
+    if "mask" in inputs:
+        return tf.cast(inputs["mask"], tf.bool)
+    if not has_ids:
+        raise ValueError(f"Received {sorted(inputs)}; expected a 'mask' beside word vectors")
+    return inputs["words"] != 0
+
+
+def pack_independent(emissions: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Emissions [B, T, N] of tags that do not know of each other -> as a CRF layer puts out."""
+    emissions = tf.cast(emissions, tf.float32)
+    steps = tf.concat([emissions, tf.cast(mask, tf.float32)[..., None]], axis=-1)
+    return tf.pad(steps, [[0, 0], [emissions.shape[-1], 0], [0, 0]])  # the transitions
 
 
 def _dropout(rate: float, acts: bool) -> keras.layers.Layer:

@@ -12,6 +12,7 @@ from kerasner.config import check_number
 from kerasner.errors import ArchiveError, ConfigError
 from kerasner.few_shot import SvmNetwork, fitting
 from kerasner.few_shot.machines import KERNELS
+from kerasner.network import token_mask
 from kerasner.registry import register
 from kerasner.schemes import scheme_of
 
@@ -111,7 +112,7 @@ class NerSvm:
         fitting.check_installed()
         sentences, classes = [], []
         for inputs, tags in batches:
-            mask = network.mask_of(inputs)
+            mask = token_mask(inputs, has_ids=network.token_embedding is not None)
             features = network.in_context(network.token_features(inputs), mask)
             rows = zip(features.numpy(), tags.numpy(), mask.numpy(), strict=True)
             for row, ids, is_token in rows:

@@ -9,8 +9,7 @@ import tensorflow as tf
 from kerasner.encoders import build_layer
 from kerasner.few_shot.machines import SupportVectorMachines
 from kerasner.layers import ProductQuantizedEmbedding, QuantizedEmbedding
-
-_NO_FEATURES = ("words", "mask")  # inputs that are not used as they are
+from kerasner.network import NO_FEATURES, pack_independent, token_mask
 
 Embedding = QuantizedEmbedding | ProductQuantizedEmbedding
 
@@ -110,7 +109,7 @@ class SvmNetwork(keras.Model):
         vectors = words if self.token_embedding is None else self.token_embedding(words)
         features = [tf.math.l2_normalize(tf.cast(vectors, tf.float32), axis=-1)]
         features += [
-            tf.cast(inputs[name], tf.float32) for name in sorted(inputs) if name not in _NO_FEATURES
+            tf.cast(inputs[name], tf.float32) for name in sorted(inputs) if name not in NO_FEATURES
         ]
         return tf.concat(features, axis=-1)
 
@@ -129,24 +128,14 @@ class SvmNetwork(keras.Model):
     def tag_potentials(self, features: tf.Tensor, mask: tf.Tensor, training=None) -> tf.Tensor:
         """Features [B, T, D] and mask bool [B, T] -> tensor like the output of a CRF layer."""
         emissions = self.svm(self.in_context(features, mask))
-        n_tags = len(self._settings["tags"])
-        if n_tags == 2:  # log-odds against the other tag
+        if len(self._settings["tags"]) == 2:  # log-odds against the other tag
             place = self.machine_tags[0]
             emissions = tf.pad(emissions, [[0, 0], [0, 0], [place, 1 - place]])
-        steps = tf.concat([emissions, tf.cast(mask, tf.float32)[..., None]], axis=-1)
-        return tf.pad(steps, [[0, 0], [n_tags, 0], [0, 0]])  # the transitions
+        return pack_independent(emissions, mask)
 
     def call(self, inputs, training=None):
-        mask = self.mask_of(inputs)
+        mask = token_mask(inputs, has_ids=self.token_embedding is not None)
         return self.tag_potentials(self.token_features(inputs), mask)
-
-    def mask_of(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Where there are tokens, bool [B, T]."""
-        if "mask" in inputs:
-            return tf.cast(inputs["mask"], tf.bool)
-        if self.token_embedding is None:
-            raise ValueError(f"Received {sorted(inputs)}; expected a 'mask' beside word vectors")
-        return inputs["words"] != 0
 
     def build(self, input_shape):
         """Creates all weights: a dict of shapes, as the inputs -> None."""
@@ -157,7 +146,7 @@ class SvmNetwork(keras.Model):
         else:
             build_layer(self.token_embedding, shapes["words"])
             width = self.token_embedding.output_dim
-        width += sum(shapes[name][-1] for name in shapes if name not in _NO_FEATURES)
+        width += sum(shapes[name][-1] for name in shapes if name not in NO_FEATURES)
         context = 2 * self._settings["window"] + 1
         build_layer(self.svm, (*shapes["words"][:2], context * width))
         self.built = True

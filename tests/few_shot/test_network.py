@@ -68,7 +68,7 @@ def test_of_two_tags_the_first_has_log_odds_zero():
 def test_vectors_without_an_embedding_need_a_mask():
     made = SvmNetwork(["O", "PER"], None, scheme="io")
     with pytest.raises(ValueError, match="expected a 'mask' beside word vectors"):
-        made.mask_of({"words": np.ones((1, 2, 3))})
+        made.call({"words": np.ones((1, 2, 3))})
 
 
 def test_another_number_of_support_vectors():

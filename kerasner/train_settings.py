@@ -1,10 +1,13 @@
 """The group "train" of a configuration."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kerasner.config import check_number
 from kerasner.data._input import PARTS
+from kerasner.data.letter_case import LETTER_CASES
 from kerasner.errors import ConfigError
 from kerasner.registry import check_keys, unknown
 
@@ -36,6 +39,9 @@ class TrainSettings:
         tensorboard_log_dir: folder for TensorBoard (needs the extra kerasner[tensorboard]).
         train_on_valid: train on the parts train and valid together. Nothing is left to choose an
             epoch by: training runs for all `epochs` and keeps the last.
+        letter_case: share of the sentences that an epoch shows in capital letters ("upper"), in
+            small ones ("lower"), or with each token capitalized ("title"); drawn anew for each
+            epoch. The rest is shown as it is.
         seed: of initial weights, order and dropout; None: another run each time.
     """
 
@@ -56,6 +62,7 @@ class TrainSettings:
     max_batches: int = 0
     tensorboard_log_dir: str | None = None
     train_on_valid: bool = False
+    letter_case: Mapping[str, float] = field(default_factory=dict)
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -79,6 +86,7 @@ class TrainSettings:
             _check(
                 name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false"
             )
+        self._check_letter_case()
         logs = self.tensorboard_log_dir
         _check("tensorboard_log_dir", logs, logs is None or isinstance(logs, str), "a folder")
         for name, valid in (
@@ -100,6 +108,17 @@ class TrainSettings:
                 "train.epochs: without validation nothing but epochs or max_batches ends the "
                 "training; expected 1 or more, received 0"
             )
+
+    def _check_letter_case(self) -> None:
+        given = self.letter_case
+        expected = f"probabilities of {', '.join(LETTER_CASES)}"
+        _check("letter_case", given, isinstance(given, Mapping), expected)
+        check_keys(given, LETTER_CASES, "train.letter_case")
+        for name, probability in given.items():
+            check_number(f"train.letter_case.{name}", probability, 0, 1)
+        _check(
+            "letter_case", given, math.fsum(given.values()) <= 1, f"{expected}, together 1 at most"
+        )
 
     @property
     def metric_entries(self) -> list[dict[str, Any]]:

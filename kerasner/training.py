@@ -18,6 +18,7 @@ from kerasner.checkpoint import Progress, fingerprint
 from kerasner.components import MAIN, NerSvm
 from kerasner.config import check_number
 from kerasner.data import DataLearningIterator, pipeline
+from kerasner.data.letter_case import in_letter_case
 from kerasner.errors import ArchiveError, ConfigError, DataError
 from kerasner.evaluation import Evaluation, Metric, Scorer, evaluation, event
 from kerasner.evaluation import metrics as find_metrics
@@ -84,6 +85,11 @@ def train_model(
             f"start_epoch_num: expected less than train.epochs {train.epochs}, received "
             f"{start_epoch_num}"
         )
+    if train.letter_case and _main(resolved)["class_name"] != "ner":
+        raise ConfigError(
+            "train.letter_case: expected {} with ner_svm, which learns in one pass and has no "
+            f"epochs to draw for; received {train.letter_case!r:.200}"
+        )
     save_path = _save_path(resolved)
     start = _start_values(resolved, save_path)
     storage.check_writable(save_path.parent)
@@ -104,9 +110,7 @@ def train_model(
     if start is not None:
         transfer(Tagger.load(start).chainer, tagger.chainer)
     chainer = tagger.chainer
-    learnt = _encoded(chainer, data, "train")
-    if train.train_on_valid:
-        learnt = learnt.concatenate(_encoded(chainer, data, "valid"))
+    learnt = _learnt(chainer, data, train)
     if isinstance(chainer.main, NerSvm):
         _fit_machines(tagger, learnt, data, train, metrics, tell)
         _LOG.info("Saving model to %s", save_path)
@@ -116,7 +120,8 @@ def train_model(
     if train.validates:
         validation = pipeline.evaluation_batches(_encoded(chainer, data, "valid"))
     epoch = tf.Variable(0, dtype=tf.int64)
-    batches = pipeline.training_batches(learnt, train.batch_size, train.seed, epoch)
+    forms = [(p, _learnt(chainer, data, train, case)) for case, p in train.letter_case.items() if p]
+    batches = pipeline.training_batches(learnt, train.batch_size, train.seed, epoch, forms)
     epochs = train.epochs or _ENDLESS
     schedule = chainer.main.schedule(int(batches.cardinality()), epochs)
     tagger.model.compile(chainer.main.optimizer(), CRFLoss())
@@ -389,10 +394,24 @@ def _shipped(config: Config, resolved: Mapping[str, Any]) -> str | None:
     return name if own_place == _save_path(resolved) else None
 
 
-def _encoded(chainer: Chainer, data: DataLearningIterator, part: str) -> tf.data.Dataset:
-    return pipeline.encoded(
-        *data.instances(part), chainer.encode, chainer.tag_vocab, len(chainer.inputs)
-    )
+def _learnt(
+    chainer: Chainer, data: DataLearningIterator, train: TrainSettings, case: str | None = None
+) -> tf.data.Dataset:
+    """The sentences that are trained on, as they are or in another letter case."""
+    learnt = _encoded(chainer, data, "train", case)
+    if train.train_on_valid:
+        learnt = learnt.concatenate(_encoded(chainer, data, "valid", case))
+    return learnt
+
+
+def _encoded(
+    chainer: Chainer, data: DataLearningIterator, part: str, case: str | None = None
+) -> tf.data.Dataset:
+    sentences, tags = data.instances(part)
+    n_inputs = len(chainer.inputs)
+    if case is not None:
+        sentences = in_letter_case(sentences, case, n_inputs)
+    return pipeline.encoded(sentences, tags, chainer.encode, chainer.tag_vocab, n_inputs)
 
 
 def _tag(tagger: Tagger, sentences: list[Any]) -> tuple[list[list[str]], list[list[str]]]:

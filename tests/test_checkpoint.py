@@ -98,6 +98,7 @@ def test_a_run_is_its_configuration_and_its_data_but_not_its_length():
         changed(batch_size=5),
         changed(seed=1),
         changed(train_on_valid=True),
+        changed(letter_case={"upper": 0.1}),
         changed(metrics=["per_token_accuracy"]),
         changed(metric_optimization="minimize"),
         fingerprint({**config, "chainer": {"in": ["y"]}}, data),

@@ -281,6 +281,14 @@ def test_without_tensorboard_the_error_says_so(small_settings, tmp_path, monkeyp
         ({"evaluation_targets": ["tset"]}, "train.evaluation_targets: unknown 'tset': did you"),
         ({"evaluation_targets": "test"}, "expected a list of train, valid, test, received 'test'"),
         ({"show_examples": 1}, "train.show_examples: expected true or false, received 1"),
+        ({"letter_case": 0.1}, "train.letter_case: expected probabilities of upper.* received 0.1"),
+        ({"letter_case": {"uper": 0.1}}, "train.letter_case: unknown key 'uper': did you mean 'up"),
+        ({"letter_case": {"upper": -0.1}}, "train.letter_case.upper: expected 0 to 1, .* -0.1"),
+        ({"letter_case": {"title": "1"}}, "train.letter_case.title: expected 0 to 1, .* '1'"),
+        (
+            {"letter_case": {"upper": 0.6, "lower": 0.5}},
+            "train.letter_case: .* together 1 at most, received {'upper': 0.6, 'lower': 0.5}",
+        ),
     ],
 )
 def test_wrong_training_settings(settings, expected):
@@ -432,6 +440,49 @@ def test_a_run_that_goes_on_is_as_good_as_one_in_one_go(small_settings, tmp_path
     assert any((halfway[name] != weight).any() for name, weight in expected.items())
     for name, weight in expected.items():
         np.testing.assert_array_equal(found[name], weight)
+
+
+def test_training_in_drawn_letter_case(small_settings, corpus, tmp_path, monkeypatch):
+    """Tokens of both parts change; tags, vocabularies and what is scored do not."""
+    changes = {
+        "chainer.pipe.ner.save_path": str(tmp_path / "model"),
+        "train.letter_case": {"upper": 0.7, "lower": 0.2, "title": 0.1},
+        "train.train_on_valid": True,
+        "train.log_every_n_epochs": 1,
+        "train.epochs": 2,
+        "train.seed": 1,
+    }
+    settings = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
+    drawn, original = [], training.pipeline.training_batches
+
+    def training_batches(learnt, batch_size, seed, epoch, forms):
+        batches = original(learnt, batch_size, seed, epoch, forms)
+        drawn.append((learnt, dict(forms), list(batches.as_numpy_iterator())))
+        return batches
+
+    monkeypatch.setattr(training.pipeline, "training_batches", training_batches)
+    told = []
+    tagger = train_model("ner_conll2003", [*small_settings, *settings], verbose=0, tell=told.append)
+    assert [event["train"]["eval_examples_count"] for event in told] == [78, 78]
+    ((learnt, forms, batches),) = drawn
+    sentences = [tokens for part in ("train", "valid") for tokens, _ in corpus[part]]
+    tags = [row for part in ("train", "valid") for _, row in corpus[part]]
+    for form, change in ((None, str), (0.7, str.upper), (0.2, str.lower), (0.1, str.capitalize)):
+        rows = [[change(token) for token in tokens] for tokens in sentences]
+        expected = training.pipeline.encoded(
+            rows, tags, tagger.chainer.encode, tagger.chainer.tag_vocab
+        )
+        found = learnt if form is None else forms[form]
+        for (a, b), (c, d) in zip(
+            found.as_numpy_iterator(), expected.as_numpy_iterator(), strict=True
+        ):
+            assert sorted(a) == sorted(c)
+            assert all(np.array_equal(a[name], c[name]) for name in a) and np.array_equal(b, d)
+    assert sum(len(tags) for _, tags in batches) == 78
+    # Vocabularies are fitted to the words as they are, of which none has a "W" or a "Q".
+    chars = (tmp_path / "model" / "char_vocab.txt").read_text(encoding="utf-8")
+    assert not {"W", "Q"} & {char for tokens in sentences for token in tokens for char in token}
+    assert "w" in chars and "W" not in chars
 
 
 def test_epochs_that_count_as_done(small_settings, tmp_path, monkeypatch):

@@ -82,6 +82,7 @@ def training_batches(
     batch_size: int,
     seed: int | None = None,
     epoch: tf.Variable | None = None,
+    forms: Sequence[tuple[float, tf.data.Dataset]] = (),
 ) -> tf.data.Dataset:
     """Batches of sentences of like length, drawn anew for each epoch.
 
@@ -91,6 +92,8 @@ def training_batches(
         seed: of the order.
         epoch: int64; with a seed, its value when a pass starts and the seed make the order. None:
             each pass goes on in the random numbers of the one before.
+        forms: other forms of the same sentences, of the same lengths and in the same order, each
+            with the probability that it takes a sentence's place in a pass.
 
     Returns:
         A dataset of known cardinality.
@@ -99,17 +102,61 @@ def training_batches(
     per_bucket = np.bincount(np.searchsorted(BUCKET_BOUNDARIES, lengths, side="right"))
     batches = int(np.sum(-(-per_bucket // batch_size)))
 
+    rows = _with_forms(sentences, forms) if forms else sentences
+
     def drawn(seed) -> tf.data.Dataset:
-        shuffled = sentences.shuffle(max(1, len(lengths)), seed=seed)
+        shuffled = rows.shuffle(max(1, len(lengths)), seed=seed)
         # Buckets give out a batch as it fills up: without a second shuffle the short ones come
         # first.
-        return _bucketed(shuffled, batch_size).shuffle(256, seed=seed)
+        batches = _bucketed(shuffled, batch_size).shuffle(256, seed=seed)
+        return _in_drawn_forms(batches, forms, seed) if forms else batches
 
     mixed = drawn(seed)
     if epoch is not None and seed is not None:
         once = tf.data.Dataset.range(1)
         mixed = once.flat_map(lambda _: drawn(seed * _PRIME + epoch))
     return mixed.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+
+
+def _with_forms(
+    sentences: tf.data.Dataset, forms: Sequence[tuple[float, tf.data.Dataset]]
+) -> tf.data.Dataset:
+    """(inputs of each form and at last the sentence's own, tags), one an element, cached."""
+    rows = tf.data.Dataset.zip((*(form for _, form in forms), sentences))
+    # A cache of its own: a zip need not read its parts to the end, and their caches then stay
+    # unfilled. It holds the same tensors, not copies.
+    return rows.map(lambda *rows: (tuple(inputs for inputs, _ in rows), rows[-1][1])).cache()
+
+
+def _in_drawn_forms(
+    batches: tf.data.Dataset, forms: Sequence[tuple[float, tf.data.Dataset]], seed
+) -> tf.data.Dataset:
+    """Batches of `_with_forms`, each row of a batch in a form drawn for it.
+
+    Whole batches, since a function called for each sentence would take longer than all else.
+    """
+    borders = tf.constant(np.cumsum([probability for probability, _ in forms]), tf.float32)
+
+    def choose(number: tf.Tensor, batch: tuple) -> tuple:
+        inputs, tags = batch
+        drawn = tf.random.stateless_uniform(tf.shape(tags)[:1], [number, 0])
+        form = tf.searchsorted(borders, drawn, side="right")
+        return tf.nest.map_structure(lambda *values: _rows_of(values, form), *inputs), tags
+
+    numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip((numbers, batches)).map(choose)
+
+
+def _rows_of(values: Sequence[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
+    """Row n of the tensor index[n], for each n; what is smaller is padded with zeros."""
+    shapes = tf.stack([tf.shape(value) for value in values])
+    missing = tf.reduce_max(shapes, axis=0) - shapes
+    padded = [
+        tf.pad(value, tf.stack([tf.zeros_like(pad), pad], axis=1))
+        for value, pad in zip(values, tf.unstack(missing), strict=True)
+    ]
+    rows = tf.gather(tf.stack(padded, axis=1), index, batch_dims=1)
+    return tf.ensure_shape(rows, values[-1].shape)
 
 
 def evaluation_batches(sentences: tf.data.Dataset, batch_size: int = 256) -> tf.data.Dataset:

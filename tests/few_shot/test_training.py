@@ -67,6 +67,12 @@ def test_the_part_valid_may_be_learnt_from(few_shot):
     assert counts[0] != counts[1]
 
 
+def test_there_are_no_epochs_to_draw_a_letter_case_for(few_shot, tmp_path):
+    with pytest.raises(ConfigError, match="train.letter_case: expected {} with ner_svm.*'upper'"):
+        train_model(few_shot, ['train.letter_case={"upper": 0.1}'], verbose=0)
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_same_each_time(few_shot):
     sentences = [["Abel", "left", "Axonix", "Group", "."]]
     first, second = (train_model(few_shot, verbose=0).graph.tokens(sentences) for _ in range(2))

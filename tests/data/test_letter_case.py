@@ -1,0 +1,31 @@
+"""Sentences in another letter case."""
+
+import pytest
+
+from kerasner.data.letter_case import LETTER_CASES, in_letter_case
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("upper", ["DON'T", "MCDONALD", "STRASSE", "3.5", "МОСКВА"]),
+        ("lower", ["don't", "mcdonald", "straße", "3.5", "москва"]),
+        ("title", ["Don't", "Mcdonald", "Straße", "3.5", "Москва"]),
+    ],
+)
+def test_tokens_change_and_nothing_else(case, expected):
+    tokens = ["don't", "McDonald", "Straße", "3.5", "москва"]
+    kept = list(tokens)
+    assert in_letter_case([tokens, []], case) == [expected, []]
+    assert tokens == kept
+    tags = ["nn", "Np", "NN", "cd", "nP"]
+    changed = in_letter_case([(tokens, tags), ([], [])], case, n_inputs=2)
+    assert changed == [(expected, tags), ([], [])]
+
+
+def test_a_tuple_of_tokens_is_one_input():
+    assert in_letter_case([("New", "York")], "lower") == [["new", "york"]]
+
+
+def test_names_of_the_cases():
+    assert list(LETTER_CASES) == ["upper", "lower", "title"]

@@ -104,7 +104,7 @@ def test_a_run_is_its_configuration_and_its_data_but_not_its_length():
         fingerprint({**config, "chainer": {"in": ["y"]}}, data),
         fingerprint(config, [["b"], ["O"]]),
     }
-    assert len(others - {same}) == 7
+    assert len(others - {same}) == 8
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(start, caplog):

@@ -67,8 +67,18 @@ def encoded(
     strings = (tuple(map(_ragged, columns(sentences, n_inputs))), _ragged(tags))
     groups = tf.data.Dataset.from_tensor_slices(strings).batch(_ENCODED_AT_ONCE)
     rows = groups.map(encode_group, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    return rows.map(lambda inputs, tags: (_trimmed(inputs), tf.identity(tags))).cache()
+
+
+def _trimmed(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The inputs of a sentence, its characters no wider than its longest token."""
     # Rows of a ragged batch are tensors by value but not yet by type.
-    return rows.map(lambda *row: tf.nest.map_structure(tf.identity, row)).cache()
+    trimmed = {name: tf.identity(values) for name, values in inputs.items()}
+    if "chars" in trimmed:  # as wide as the longest token of hundreds of sentences
+        chars = trimmed["chars"]
+        width = tf.reduce_max(tf.math.count_nonzero(chars, axis=-1))
+        trimmed["chars"] = chars[:, : tf.maximum(width, 1)]
+    return trimmed
 
 
 def _ragged(rows: Sequence[Sequence[str]]) -> tf.RaggedTensor:

@@ -85,3 +85,19 @@ def test_probabilities_of_one_and_none():
     for given, form in ((always, 1), ((), 0)):
         batches = pipeline.training_batches(encoded(0), 8, 3, epoch, given)
         assert {shown for _, shown in passes(batches, epoch, [0])[0]} == {form}
+
+
+def test_characters_are_as_wide_as_the_longest_token_of_the_sentence():
+    widths = {"a": 1, "bcd": 3, "e" * 30: 30}
+
+    def encode(tokens):
+        bytes_of = tf.strings.bytes_split(tokens).to_tensor("")
+        return {"chars": tf.cast(bytes_of != "", tf.int32)}
+
+    sentences = [["a", "bcd"], ["e" * 30], [], ["a"]]
+    tags = [["7"] * len(tokens) for tokens in sentences]
+    rows = pipeline.encoded(sentences, tags, encode, number)
+    for tokens, (inputs, _) in zip(sentences, rows.as_numpy_iterator(), strict=True):
+        expected = [widths[token] for token in tokens]
+        assert inputs["chars"].sum(axis=-1).tolist() == expected
+        assert inputs["chars"].shape == (len(tokens), max(expected, default=1))

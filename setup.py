@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
+SERVING = ["grpcio-health-checking", "grpcio-reflection", "aiohttp", "prometheus-client"]
+
 # configs/ lies beside the package for its readers and is installed inside it, as kerasner.configs.
 CONFIG_PACKAGES = ["kerasner.configs"]
 CONFIG_PACKAGES += [f"kerasner.configs.{name}" for name in find_packages(str(ROOT / "configs"))]
@@ -22,6 +24,7 @@ setup(
     package_data={
         "kerasner": ["py.typed"],
         "kerasner.pretrained": ["archives/*"],
+        "kerasner.serving.server": ["page/*"],
         **{name: ["*.json"] for name in CONFIG_PACKAGES},
     },
     install_requires=[
@@ -39,8 +42,9 @@ setup(
             "tensorflow-serving-api==2.15.1",
         ],
         "few-shot": ["scikit-learn"],
+        "serving": SERVING,
         "tensorboard": ["tensorboard"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", *SERVING],
     },
     entry_points={"console_scripts": ["kerasner = kerasner.cli:main"]},
     classifiers=[

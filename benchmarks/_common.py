@@ -9,11 +9,13 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 
 
-def sentences(data_path: str, part: str = "test") -> list[tuple[list[str], list[str]]]:
-    """(tokens, tags) of a part of a data set in CoNLL-2003's format."""
+def sentences(
+    data_path: str, part: str = "test", unescape: bool = False
+) -> list[tuple[list[str], list[str]]]:
+    """(tokens, tags) of a part of a data set in CoNLL-2003's format; unescape: of OntoNotes."""
     from kerasner.data.conll import read_conll
 
-    return read_conll(Path(data_path) / f"{part}.txt")
+    return read_conll(Path(data_path) / f"{part}.txt", unescape=unescape)
 
 
 def texts(data_path: str) -> list[str]:
@@ -49,9 +51,14 @@ def status(key: str) -> int:
 def write(name: str, result: dict) -> None:
     """Prints a result and keeps it beside the benchmarks, with the command and the machine."""
     RESULTS.mkdir(exist_ok=True)
-    # Of paths the last part tells enough.
-    command = ["python", *(Path(argument).name or argument for argument in sys.argv)]
+    command = ["python", *map(_shortened, sys.argv)]
     about = {"command": " ".join(command), "machine": machine()}
     text = json.dumps({**about, **result}, indent=2, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     print(text)
+
+
+def _shortened(argument: str) -> str:
+    """An argument, perhaps of the form key=path. Of paths the last part tells enough."""
+    key, equals, value = argument.rpartition("=")
+    return f"{key}{equals}{Path(value).name or value}"

@@ -4,15 +4,20 @@ TensorFlow is imported only where a verb needs it: help and wrong names are answ
 """
 
 import argparse
+import asyncio
 import contextlib
+import dataclasses
+import importlib.util
 import io
 import json
 import logging
+import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TextIO
 
 from kerasner import config as configuration
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LEAVE = ("exit", "stop", "quit", "q")
+_SERVING_MODULES = ("aiohttp", "grpc_health", "grpc_reflection", "prometheus_client")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,7 +205,61 @@ def _check_takes_text(options: argparse.Namespace, names: Sequence[str]) -> None
 
 
 def _export(options: argparse.Namespace) -> None:
-    print(_tagger(options).export(options.folder, options.version))
+    tagger = _tagger(options)
+    from kerasner.serving.export import model_name, next_version  # they need TensorFlow
+
+    folder = Path(options.folder) / model_name(options.name)
+    version = next_version(folder) if options.version is None else options.version
+    print(tagger.export(folder, version))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    if bool(options.names) == bool(options.model_config_file):
+        raise ConfigError("serve takes the names of models or a --model-config-file, one of both")
+    models: dict[str, Path | str] = {}
+    for text in options.names:
+        name, model = _served(text)
+        if name in models:
+            raise ConfigError(f"{text!r}: another model is served as {name!r}; give name=folder")
+        models[name] = model
+    missing = [name for name in _SERVING_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"serve needs {', '.join(missing)}, not installed here: pip install 'kerasner[serving]'"
+        )
+    _import_tensorflow()
+    from kerasner.serving.server import app
+
+    given = {field.name for field in dataclasses.fields(app.Settings)} & vars(options).keys()
+    settings = app.Settings(models=models, **{name: getattr(options, name) for name in given})
+    asyncio.run(app.run(settings))
+
+
+def _served(text: str) -> tuple[str, Path | str]:
+    """NAME of `serve` -> what requests call the model, and its folder or own name."""
+    name, equals, rest = text.partition("=")
+    model = rest if equals else name
+    folder = configuration.user_path(model)
+    if os.path.isdir(folder):
+        try:
+            holds = os.listdir(folder)
+        except OSError as error:
+            raise ConfigError(f"cannot read {model}: {error.strerror}") from error
+        if "config.json" in holds or any(map(str.isdecimal, holds)):
+            return name if equals else folder.resolve().name, folder
+    if not name:
+        raise ConfigError(f"{text!r}: expected a name before '='")
+    if model in pretrained_names():
+        return name, model
+    if os.path.isdir(folder):
+        raise ConfigError(
+            f"{model!r}: expected the folder of a trained model, or one with a SavedModel in a "
+            "subfolder for each version, such as 1"
+        )
+    raise ConfigError(
+        f"{model!r}: neither a folder nor a model that comes with kerasner: "
+        f"{nearest(model, pretrained_names())}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -231,6 +291,8 @@ def _parser() -> argparse.ArgumentParser:
             f"with kerasner ({', '.join(pretrained_names()) or 'none'}), or name of a "
             "configuration",
         )
+    serve = add("serve", _serve, "Serve models by TensorFlow Serving's gRPC and REST.")
+    _add_serve_options(serve)
     for verb in (install, fetch, train, evaluate, predict, interact, export):
         verb.add_argument(
             "--set",
@@ -277,11 +339,77 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--entities", action="store_true", help="write entities instead of tokens and tags"
         )
-    export.add_argument("folder", metavar="DIR", help="new, or a SavedModel to be replaced")
     export.add_argument(
-        "--version", type=int, metavar="N", help="write to DIR/N, as TensorFlow Serving expects it"
+        "folder", metavar="DIR", help="of all models; this one goes to DIR/NAME/VERSION"
+    )
+    export.add_argument(
+        "--version",
+        type=int,
+        metavar="N",
+        help="number of the version, replaced where it exists; default: one more than the highest",
     )
     return parser
+
+
+def _add_serve_options(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help=f"a model that comes with kerasner ({', '.join(pretrained_names()) or 'none'}), the "
+        "folder of a trained model, a folder with a SavedModel for each version, or name=folder",
+    )
+    serve.add_argument(
+        "--model-config-file",
+        type=configuration.user_path,
+        metavar="FILE",
+        help="instead of NAME: a ModelServerConfig of TensorFlow Serving",
+    )
+
+    def option(flag: str, kind: Callable[[str], Any], default: Any, text: str) -> None:
+        shown = "" if default is None else f" (default {default})"
+        serve.add_argument(flag, type=kind, default=default, metavar="N", help=text + shown)
+
+    serve.add_argument(
+        "--host", default="localhost", help="address to listen on (default localhost: this machine)"
+    )
+    option("--port", _port, 8500, "port of gRPC; 0: a free one")
+    option(
+        "--rest-port",
+        _port,
+        None,
+        "port of REST, metrics and the page; else there are none",
+    )
+    option("--poll-seconds", _seconds, 1.0, "how often to look for new versions")
+    option("--workers", _positive, 2, "threads that call the model")
+    serve.add_argument(
+        "--no-batching",
+        dest="batching",
+        action="store_false",
+        help="compute each request on its own, never several together",
+    )
+    option("--max-batch-size", _positive, 256, "rows to compute together")
+    option("--max-batch-tokens", _positive, 8192, "tokens to compute together, estimated for texts")
+    option("--batch-timeout-micros", _number, 0, "microseconds to wait for a batch to fill")
+    option("--max-queue-requests", _positive, 1024, "requests that may wait")
+    option("--max-queue-bytes", _positive, 2**26, "bytes of requests that may wait")
+    option("--max-request-rows", _positive, 4096, "rows of a request")
+    option(
+        "--max-request-cells",
+        _positive,
+        2**24,
+        "rows of a request times its longest text in bytes, or its longest row in tokens",
+    )
+    option("--max-message-bytes", _positive, 2**22, "bytes of a gRPC message")
+    option("--rest-max-bytes", _positive, 2**22, "bytes of the body of a REST request")
+    option("--rest-timeout", _seconds, 30.0, "seconds until a REST request is given up")
+    option("--grace", _seconds, 30.0, "seconds for requests under way, after SIGTERM or Ctrl-C")
+    for flag, text in (
+        ("--tls-cert", "certificate of the server (PEM): with it, both ports speak TLS"),
+        ("--tls-key", "its private key (PEM)"),
+        ("--tls-client-ca", "serve only clients with a certificate of this authority (PEM)"),
+    ):
+        serve.add_argument(flag, type=configuration.user_path, metavar="FILE", help=text)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -302,9 +430,25 @@ def _number(text: str, least: int = 0) -> int:
     return number
 
 
+def _port(text: str) -> int:
+    number = _number(text)
+    if number >= 2**16:
+        raise ValueError
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise ValueError
+    return seconds
+
+
 # What argparse calls them in its complaint.
 _positive.__name__ = "positive number"
 _number.__name__ = "whole number"
+_port.__name__ = "number of a port"
+_seconds.__name__ = "number of seconds"
 
 
 def _tagger(options: argparse.Namespace) -> "Tagger":

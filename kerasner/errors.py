@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import grpc
 
 
 class KerasnerError(Exception):
@@ -18,6 +22,23 @@ class DataError(KerasnerError):
 
 class ArchiveError(KerasnerError):
     """A model archive is missing, damaged, or not made for this version."""
+
+
+class ServiceError(KerasnerError):
+    """A server did not answer a request, or not as a server of this model does.
+
+    Attributes:
+        address: of the server.
+        code: gRPC's status, such as `grpc.StatusCode.NOT_FOUND`.
+    """
+
+    def __init__(self, message: str, address: str, code: "grpc.StatusCode"):
+        super().__init__(message)
+        self.address = address
+        self.code = code
+
+    def __reduce__(self) -> tuple:  # to cross processes; by default only the message would
+        return type(self), (*self.args, self.address, self.code)
 
 
 def nearest(name: object, names: Iterable[str]) -> str:

@@ -31,6 +31,7 @@ from kerasner.schemes import EntityRules
 
 __all__ = [
     "FORBIDDEN",
+    "RULED_OUT",
     "Posterior",
     "k_best",
     "log_likelihood",

@@ -21,6 +21,7 @@ class TaggingNetwork(Protocol):
         tags: names of the tags in the order of their ids.
         scheme: of the tags, see `kerasner.schemes`.
         use_crf: whether tags depend on each other.
+        temperature: by which potentials are divided where scores are computed.
         named_layers: the layers that have weights, by the names under which these are stored.
         variables: all of them.
     """
@@ -28,6 +29,7 @@ class TaggingNetwork(Protocol):
     tags: list[str]
     scheme: str
     use_crf: bool
+    temperature: float
     named_layers: dict[str, keras.layers.Layer]
     variables: list[Any]
 
@@ -73,6 +75,8 @@ class NerNetwork(keras.Model):
             between the layers, after the last of them.
         word_dropout: probability, in training, of reading a word as unknown; of word ids alone.
         scheme, constraints: of the `CRF` layer.
+        temperature: by which whoever computes probabilities from the output divides it first, as
+            `unpack(output).tempered(network.temperature)`. The output itself is not divided.
 
     Call arguments:
         inputs: dict of
@@ -113,9 +117,12 @@ class NerNetwork(keras.Model):
         word_dropout: float = 0.0,
         scheme: str = "bio",
         constraints: str = "decoding",
+        temperature: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if not temperature > 0:
+            raise ValueError(f"Received temperature={temperature!r}; expected more than 0")
         units = [int(number) for number in n_hidden_list]
         if not units or min(units) < 1:
             raise ValueError(
@@ -151,6 +158,7 @@ class NerNetwork(keras.Model):
         self.char_features = char_features
         self.word_dropout = word_dropout
         self.use_crf = use_crf
+        self.temperature = temperature
         self.embeddings_dropout = _dropout(dropout, embeddings_dropout)
         regularizer = keras.regularizers.L2(l2_reg / 2) if l2_reg else None
         if net_type == "cnn":
@@ -270,6 +278,7 @@ class NerNetwork(keras.Model):
         return {
             **super().get_config(),
             **self._settings,
+            "temperature": self.temperature,
             "token_embedding": serialize(self.token_embedding),
             "char_features": serialize(self.char_features),
         }

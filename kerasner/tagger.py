@@ -4,12 +4,13 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from kerasner import bio, storage
+from kerasner import answers, bio, storage
+from kerasner.answers import Entity
 from kerasner.chainer import Chainer
 from kerasner.data.pipeline import columns
 from kerasner.network import TaggingNetwork
@@ -18,29 +19,15 @@ from kerasner.tagging import TaggingGraph
 BATCH_SIZE = 1024  # texts a call of the graph; the graph itself cuts the work into chunks
 
 
-class Entity(NamedTuple):
-    """A named entity of a text.
-
-    Attributes:
-        text: as it stands in the text.
-        label: such as "PER".
-        start, end: code-point offsets, `text[start:end]` being the entity.
-        score: probability of just this span with just this label.
-    """
-
-    text: str
-    label: str
-    start: int
-    end: int
-    score: float
-
-
 class Tagger:
     """Tags texts and token lists; made by `kerasner.pretrained`, `train_model` or `load`.
 
     Args:
         chainer: a fitted pipeline.
         config: its resolved configuration, saved with it.
+
+    Attributes:
+        chainer, config: the same.
 
     Example:
 
@@ -54,7 +41,7 @@ class Tagger:
 
     def __init__(self, chainer: Chainer, config: dict[str, Any]):
         self.chainer = chainer
-        self._config = config
+        self.config = config
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Tagger":
@@ -107,60 +94,29 @@ class Tagger:
             The tokens and their tags in BIO, a list a text each.
         """
         names = self.chainer.inputs
-        if len(further) != len(names) - 1:
-            raise TypeError(f"expected the inputs {names}, received {1 + len(further)} of them")
-        for rows in (batch, *further):
-            if isinstance(rows, str):
-                raise TypeError(f"expected a list of texts or of token lists, received {rows!r}")
-        if not further and all(isinstance(item, str) for item in batch):
-            tokens, tags = [], []
-            for result in self._batches(self.graph.text, list(batch)):
-                tokens += _rows(result["tokens"], result["lengths"])
-                tags += _rows(result["tags"], result["lengths"])
+        sentences = answers.sentences(names, batch, further)
+        if sentences is None:
+            found = self._batches(self.graph.text, list(batch))
+            tokens, tags = answers.gathered(found, ("tokens", "tags"), "lengths")
             return tokens, tags
-        for row in (row for rows in (batch, *further) for row in rows):
-            is_list = isinstance(row, (list, tuple, np.ndarray))
-            if not is_list or not all(isinstance(t, str) and t for t in row):
-                raise TypeError(
-                    f"expected only {'' if further else 'texts or only '}lists of non-empty "
-                    f"tokens, received {row!r:.200}"
-                )
-        tokens, tags = [list(row) for row in batch], []
-        sentences = list(zip(tokens, *further, strict=True)) if further else tokens
-        columns(sentences, len(names))  # checks the lengths
 
         def tag(sentences):
             return self.graph.tokens(*map(_padded, columns(sentences, len(names))))
 
-        for result in self._batches(tag, sentences):
-            tags += _rows(result["tags"], result["lengths"])
-        return tokens, tags
+        (tags,) = answers.gathered(self._batches(tag, sentences), ("tags",), "lengths")
+        return [list(row) for row in batch], tags
 
     def entities(self, texts: Sequence[str]) -> list[list[Entity]]:
         """The entities of each text, in their order."""
-        if self.chainer.inputs[1:]:
-            raise TypeError(f"a model with the inputs {self.chainer.inputs} takes no raw text")
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"expected a list of texts, received {texts!r:.200}")
-        found = []
-        for result in self._batches(self.graph.entities, list(texts)):
-            counts = result["counts"]
-            columns = [
-                _rows(result[name], counts)
-                for name in ("texts", "labels", "starts", "ends", "scores")
-            ]
-            found += [
-                [Entity(*values) for values in zip(*row, strict=True)]
-                for row in zip(*columns, strict=True)
-            ]
-        return found
+        answers.check_texts(self.chainer.inputs, texts)
+        return answers.entities(self._batches(self.graph.entities, list(texts)))
 
     @staticmethod
     def _batches(function, items: list) -> Iterable[dict[str, np.ndarray]]:
         for start in range(0, len(items), BATCH_SIZE):
             chunk = items[start : start + BATCH_SIZE]
             if isinstance(chunk[0], str):
-                chunk = tf.constant([text.encode("utf-8", "replace") for text in chunk])
+                chunk = tf.constant(answers.encoded(chunk))
             yield {name: value.numpy() for name, value in function(chunk).items()}
 
     def evaluate(self, samples: Sequence[tuple[Any, Sequence[str]]]) -> bio.Report:
@@ -184,23 +140,15 @@ class Tagger:
         place = Path(folder).absolute()
         storage.check_replaceable(place)
         with storage.replacing_folder(place) as beside:
-            content = {"format": storage.FORMAT, "config": self._config}
+            content = {"format": storage.FORMAT, "config": self.config}
             storage.write_json(beside / storage.CONFIG_FILE, content)
             self.chainer.save(beside)
             storage.save_weights(beside / storage.WEIGHTS_FILE, storage.layer_weights(self.model))
 
 
-def _rows(values: np.ndarray, lengths: np.ndarray) -> list[list]:
-    """Dense [B, T] and lengths [B] -> lists without padding, strings decoded."""
-    rows = [row[:length].tolist() for row, length in zip(values, lengths, strict=True)]
-    if values.dtype == object:
-        rows = [[item.decode("utf-8", "replace") for item in row] for row in rows]
-    return rows
-
-
 def _padded(rows: list[list[str]]) -> tf.Tensor:
     width = max((len(row) for row in rows), default=0)
-    flat = [token.encode("utf-8", "replace") for row in rows for token in row]
+    flat = answers.encoded([token for row in rows for token in row])
     values = tf.constant(flat, tf.string, shape=[len(flat)])
     lengths = tf.constant([len(row) for row in rows], tf.int64)
     return tf.RaggedTensor.from_row_lengths(values, lengths).to_tensor("", [len(rows), width])

@@ -99,6 +99,7 @@ class TaggingGraph(tf.Module):
         self._finder = ChunkFinder(network.tags, network.scheme)
         self._continues = schemes.entity_rules(network.tags, network.scheme).continues
         self._use_crf = network.use_crf
+        self._temperature = network.temperature
 
         texts = tf.TensorSpec([None], tf.string, name="text")
         names = ["tokens", *further_inputs]
@@ -270,13 +271,13 @@ class TaggingGraph(tf.Module):
 
     def _tag_rows(self, features: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor) -> _Tagged:
         """Features [R, L, D] -> what is known of each token, [R, L]."""
-        packed = self._tag_potentials(features, mask, training=False)
-        emissions, _, transitions = unpack(packed)
+        potentials = unpack(self._tag_potentials(features, mask, training=False))
+        emissions, _, transitions = potentials.tempered(self._temperature)
         if not self._use_crf:
-            tags = tf.argmax(emissions, axis=-1, output_type=tf.int32)
+            tags = tf.argmax(potentials.emissions, axis=-1, output_type=tf.int32)
             best = tf.reduce_max(tf.nn.log_softmax(emissions), axis=-1)
             return _Tagged(tags, best, best, tf.zeros_like(best), tf.zeros_like(best))
-        tags, _ = linear_chain.viterbi(emissions, lengths, transitions)
+        tags, _ = linear_chain.viterbi(potentials.emissions, lengths, potentials.transitions)
         messages = linear_chain.posterior(emissions, lengths, transitions)
 
         def at(values, tags):

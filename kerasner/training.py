@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasner import calibration, downloads, registry, storage
 from kerasner import config as configuration
-from kerasner import downloads, registry, storage
 from kerasner.chainer import Chainer
 from kerasner.checkpoint import Progress, fingerprint
 from kerasner.components import MAIN, NerSvm
@@ -56,6 +56,9 @@ def train_model(
 
     Where `ner` has a `load_path` other than its `save_path`, the model there gives the weights to
     start from.
+
+    The scores of the model are calibrated on the part valid (see `kerasner.calibration`), unless
+    `ner` has a `temperature` or there is no validation.
 
     Args:
         config: a dict, the path of a JSON file, or the name of an installed configuration.
@@ -107,9 +110,12 @@ def train_model(
         keras.utils.set_random_seed(train.seed)
 
     tagger = fit_pipeline(resolved, data, train.train_on_valid)
-    if start is not None:
-        transfer(Tagger.load(start).chainer, tagger.chainer)
     chainer = tagger.chainer
+    temperature = 1.0
+    if start is not None:
+        source = Tagger.load(start)
+        transfer(source.chainer, chainer)
+        temperature = source.model.temperature
     learnt = _learnt(chainer, data, train)
     if isinstance(chainer.main, NerSvm):
         _fit_machines(tagger, learnt, data, train, metrics, tell)
@@ -165,6 +171,10 @@ def train_model(
             stopped = True
             _LOG.info("Stopped; the same command goes on after epoch %d", progress.epochs_done)
     progress.restore_best()
+    if chainer.main.temperature is None:
+        if validation is not None:
+            temperature = calibration.fitted_temperature(tagger.model, validation)
+        calibration.set_temperature(tagger, temperature)
     measured = f" of {metrics[0].name} {progress.best:.4f}" if validation is not None else ""
     _LOG.info("Saving model%s to %s", measured, save_path)
     tagger.save(save_path)

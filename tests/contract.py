@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from kerasner import bio
 
@@ -32,6 +33,28 @@ def assert_table(outputs, dtypes, n_rows, counts, width=None):
                 assert all(row[length:] == (b"" if value.dtype == object else 0)), name
 
 
+def replay(folder: Path, model) -> list[tuple[predict_pb2.PredictRequest, dict]]:
+    """Runs the requests of the warm-up file, as TensorFlow Serving does before it answers.
+
+    Args:
+        folder: of the SavedModel.
+        model: what is loaded from it.
+
+    Returns:
+        Each request with its answer.
+    """
+    found = []
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        request = log.predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        signature = model.signatures[request.model_spec.signature_name]
+        answer = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+        found.append((request, {name: value.numpy() for name, value in answer.items()}))
+    return found
+
+
 def assert_contract(
     folder: Path, texts: list[str], sentences: list[list[list[str]]], labels: set[str]
 ) -> None:
@@ -49,6 +72,8 @@ def assert_contract(
     assert set(model.signatures) == names
     legal = {"O", *(f"{prefix}-{label}" for prefix in "BI" for label in labels)}
     _check_tokens(model.signatures["tokens"], sentences, legal)
+    replayed = [request.model_spec.signature_name for request, _ in replay(folder, model)]
+    assert replayed == [name for name in model.signatures for _ in range(4)]
     if not has_text:
         return
     for batch in (texts, texts[:1], [], ["", *texts, " \n"]):

@@ -295,8 +295,12 @@ def test_export(run, monkeypatch, tmp_path):
             return f"{folder}/{version}"
 
     monkeypatch.setattr(cli, "_tagger", lambda name: Exported())
-    assert run("export", "small", tmp_path, "--version", 3) == (0, f"{tmp_path}/3\n", "")
-    assert run("export", "small", tmp_path) == (0, f"{tmp_path}/None\n", "")
+    folder = tmp_path / "small"
+    assert run("export", "small", tmp_path, "--version", 3) == (0, f"{folder}/3\n", "")
+    assert run("export", "small", tmp_path) == (0, f"{folder}/1\n", "")
+    for name in ("2", "11", "latest", ".12.345.part"):
+        (folder / name).mkdir(parents=True)
+    assert run("export", "x/small.json", tmp_path) == (0, f"{folder}/12\n", "")
 
 
 @pytest.fixture
@@ -411,6 +415,78 @@ def test_verbs_without_a_network_do_not_wait_for_tensorflow(tmp_path):
         result = python("-X", "importtime", "-m", "kerasner", verb, tmp_path / "own.json")
         assert result.returncode == 0
         assert "tensorflow" not in result.stderr
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """The settings that a server would run with."""
+    settings = []
+
+    async def run(given):
+        settings.append(given)
+
+    monkeypatch.setattr("kerasner.serving.server.app.run", run)
+    return settings
+
+
+def test_serve(run, served, trained_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "pretrained_names", lambda: ["shipped"])
+    base = tmp_path / "ner"
+    (base / "1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    names = ["shipped", trained_folder, "ner", f"other={base}", "second=shipped"]
+    assert run("serve", *names, "--rest-port", 0, "--no-batching", "--grace", 1.5) == (0, "", "")
+    (settings,) = served
+    assert {name: str(model) for name, model in settings.models.items()} == {
+        "shipped": "shipped",
+        "small": str(trained_folder),
+        "ner": "ner",
+        "other": str(base),
+        "second": "shipped",
+    }
+    assert isinstance(settings.models["shipped"], str)
+    assert (settings.host, settings.port, settings.rest_port) == ("localhost", 8500, 0)
+    assert (settings.batching, settings.grace, settings.model_config_file) == (False, 1.5, None)
+
+
+def test_the_defaults_of_serve_are_those_of_its_settings(run, served, tmp_path):
+    from kerasner.serving.server.app import Settings
+
+    path = tmp_path / "models.config"
+    assert run("serve", "--model-config-file", path)[0] == 0
+    assert served == [Settings(model_config_file=path)]
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ([], "names of models or a --model-config-file"),
+        (["ner_conll2003", "--model-config-file", "x"], "one of both"),
+        (["ner_conl2003"], "did you mean 'ner_conll2003'?"),
+        (["{empty}"], "expected the folder of a trained model, or one with a SavedModel"),
+        (["a={empty}/nothing"], "neither a folder nor a model"),
+        (["=ner_conll2003"], "a name before '='"),
+        (["a=ner_conll2003", "a=ner_conll2003"], "another model is served as 'a'"),
+        (["ner_conll2003", "--port", "x"], "invalid number of a port value: 'x'"),
+        (["ner_conll2003", "--rest-port", "65536"], "invalid number of a port value: '65536'"),
+        (["ner_conll2003", "--grace", "inf"], "invalid number of seconds value: 'inf'"),
+    ],
+)
+def test_serve_refuses(run, served, tmp_path, words, expected):
+    code, out, err = run("serve", *(word.format(empty=tmp_path) for word in words))
+    assert (code, out, served) == (2, "", [])
+    assert err.startswith("kerasner: error: ")
+    assert expected in err
+
+
+def test_serve_without_its_packages(run, served, monkeypatch):
+    monkeypatch.setattr(cli, "_SERVING_MODULES", ("json", "no_such_package"))
+    code, out, err = run("serve", "ner_conll2003")
+    assert (code, out, served) == (2, "", [])
+    assert err == (
+        "kerasner: error: serve needs no_such_package, not installed here: "
+        "pip install 'kerasner[serving]'\n"
+    )
 
 
 def test_ctrl_c(run, monkeypatch):
@@ -705,8 +781,11 @@ def test_a_missing_input_file(fails, loaded):
 
 def test_export_to_a_wrong_place(fails, loaded, tmp_path):
     (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path):
-        assert "is no SavedModel" in fails("export", "small", place)
+    assert "file/small/1: Not a directory" in fails("export", "small", tmp_path / "file")
+    thesis = tmp_path / "small" / "3" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.touch()
+    assert "is no SavedModel" in fails("export", "small", tmp_path, "--version", 3)
     assert "expected a number of 0 or more" in fails("export", "small", "x", "--version", "-1")
 
 

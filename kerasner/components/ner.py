@@ -21,6 +21,7 @@ from kerasner.registry import register
 from kerasner.schedules import LearningRate
 from kerasner.schemes import scheme_of
 
+TEMPERATURES = (0.1, 10.0)  # lowest and highest
 _OPTIMIZERS = {
     "adam": "adam",
     "sgd": "sgd",
@@ -57,6 +58,9 @@ class Ner:
         clip_norm: largest norm of the gradients of all weights together, where DeepPavlov clipped
             those of each weight for itself; None: not clipped.
         moving_average: decay of the average of the weights that is evaluated and kept; 0: none.
+        temperature: by which potentials are divided where scores are computed, so that they mean
+            what they say; tags do not depend on it. None: training fits it to the part valid. See
+            `kerasner.calibration`.
         save_path: folder of the trained model.
         load_path: folder of a model to start from; that of save_path goes first.
         lr_drop_patience, lr_drop_value, clip_grad_norm: older names of learning_rate_drop_patience,
@@ -105,6 +109,7 @@ class Ner:
         momentum: float = 0.9,
         clip_norm: float | None = 5.0,
         moving_average: float = 0.0,
+        temperature: float | None = None,
         save_path: str | None = None,
         load_path: str | None = None,
         lr_drop_patience: int | None = None,
@@ -185,6 +190,8 @@ class Ner:
         ):
             if value is not None:
                 check_number(f"ner: {name}", value, least, whole=True)
+        if temperature is not None:
+            check_number("ner: temperature", temperature, *TEMPERATURES)
         if not isinstance(n_hidden_list, (list, tuple)):
             raise ConfigError(f"ner: n_hidden_list: expected a list, received {n_hidden_list!r}")
         for units in n_hidden_list:
@@ -210,6 +217,7 @@ class Ner:
             "top_dropout": top_dropout,
             "word_dropout": word_dropout,
             "constraints": constraints,
+            "temperature": 1.0 if temperature is None else temperature,
         }
         self._word_table = Table("token_emb", token_emb_dim, token_emb_mat)
         self._char_table = Table("char_emb", char_emb_dim, char_emb_mat)
@@ -238,6 +246,7 @@ class Ner:
         }
         self.schedule(1, 1)  # which checks its settings
         self.moving_average = moving_average
+        self.temperature = temperature
         self.save_path = save_path
         self.load_path = load_path
 

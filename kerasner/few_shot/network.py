@@ -46,6 +46,7 @@ class SvmNetwork(keras.Model):
     """
 
     use_crf = False
+    temperature = 1.0  # its margins are calibrated one by one
 
     def __init__(
         self,

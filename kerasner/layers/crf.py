@@ -79,6 +79,19 @@ class Potentials(NamedTuple):
         order, chain = self._left_aligned()
         return restore(order, linear_chain.marginals(*chain))
 
+    def tempered(self, temperature: float) -> "Potentials":
+        """All potentials divided by a temperature above 0: above 1, the best tagging stays the best
+        and becomes less probable. What is forbidden stays so.
+
+        References:
+            Guo, Pleiss, Sun, Weinberger (2017): On calibration of modern neural networks.
+        """
+
+        def divided(values: tf.Tensor) -> tf.Tensor:
+            return tf.where(values > linear_chain.RULED_OUT, values / temperature, values)
+
+        return Potentials(divided(self.emissions), self.mask, divided(self.transitions))
+
     def tfa_outputs(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """The four outputs of `tfa.layers.CRF`, for code that was written for them.
 
@@ -139,8 +152,9 @@ class CRF(keras.layers.Layer):
 
     - train with `kerasner.losses.CRFLoss`, measure with `kerasner.metrics.EntityF1`;
     - `unpack(outputs)` gives emissions, mask and transitions as `Potentials`, and from them
-      `.decode()`, `.viterbi()`, `.k_best(k)`, `.marginals()`, `.log_likelihood(tags)` and
-      `.log_partition()`; `span_probability` of the layer gives that of an entity.
+      `.decode()`, `.viterbi()`, `.k_best(k)`, `.marginals()`, `.log_likelihood(tags)`,
+      `.log_partition()` and `.tempered(temperature)`; `span_probability` of the layer gives that of
+      an entity.
 
     The mask is part of the output; no Keras mask leaves the layer. Losses are a value a sentence,
     so a sample weight is one number a sentence. Whatever the dtype policy, everything after the

@@ -2,25 +2,53 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from contract import ENTITY_DTYPES, TEXT_DTYPES, TOKEN_DTYPES, assert_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tensorflow.python.framework import op_def_registry
 
-from kerasner import bio
+from kerasner import __version__, bio
 from kerasner.chainer import Chainer
 from kerasner.errors import ConfigError
-from kerasner.serving.export import export
+from kerasner.serving import card, warmup
+from kerasner.serving.export import export, model_name, next_version
 from kerasner.tagger import Tagger
 
 TAGS = {"O", "B-PER", "I-PER", "B-LOC", "I-LOC"}
 LONG = 20_000
+SIGNATURES = {
+    "serving_default": (["text"], TEXT_DTYPES),
+    "tokens": (["tokens"], TOKEN_DTYPES),
+    "entities": (["text"], ENTITY_DTYPES),
+}
+OPERATIONS_OF_2_15 = set(
+    """
+Add AddN AddV2 All Any ArgMax AssignVariableOp BiasAdd BroadcastTo Cast ConcatV2 Const
+CudnnRNNV3 Cumsum DecodeRaw DenseBincount DisableCopyOnRead DivNoNan EnsureShape Equal Exp
+ExpandDims Fill FloorDiv FloorMod GatherNd GatherV2 Greater GreaterEqual HashTableV2 Identity
+InitializeTableFromTextFileV2 InvertPermutation IsFinite Less LessEqual Log LogSoftmax
+LogicalAnd LogicalNot LogicalOr LookupTableFindV2 LowerBound MatMul Max Maximum
+MergeV2Checkpoints Minimum Mul Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall
+Placeholder Prod RaggedRange RaggedTensorToTensor Range ReadVariableOp ReduceJoin Reshape
+ResourceGather RestoreV2 ReverseSequence SaveV2 ScatterNd SegmentMax Select SelectV2 Shape
+ShardedFilename Sigmoid Size Slice Split Squeeze StatefulPartitionedCall StatelessIf
+StatelessWhile StaticRegexFullMatch StaticRegexReplace StopGradient StridedSlice StringJoin
+StringLength StringLower StringSplitV2 StringStrip Sub Sum Tanh TensorListConcatV2
+TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
+TensorScatterUpdate Tile TopKV2 Transpose UnicodeDecode UnicodeEncode UnicodeTranscode Unique
+UniqueV2 Unpack UnsortedSegmentJoin UnsortedSegmentSum UpperBound VarHandleOp VarIsInitializedOp
+Where While ZerosLike
+""".split()
+)
 SENTENCES = [
     "Bernhard Riemann lived in Göttingen .",
     "He was born in Breselenz in 1826 .",
@@ -363,9 +391,7 @@ def decoded(items: list[bytes]) -> list[str]:
 def test_signatures_are_those_of_the_contract_and_no_others(worker):
     signatures = worker.ask("contents")["signatures"]
     assert signatures == {
-        "serving_default": [["text"], sorted(TEXT_DTYPES)],
-        "tokens": [["tokens"], sorted(TOKEN_DTYPES)],
-        "entities": [["text"], sorted(ENTITY_DTYPES)],
+        key: [inputs, sorted(outputs)] for key, (inputs, outputs) in SIGNATURES.items()
     }
 
 
@@ -573,7 +599,7 @@ def test_export_returns_the_folder_and_replaces_an_earlier_one(tagger, tmp_path)
     (place / "left_over").touch()
     assert tagger.export(tmp_path / "deep" / "model", version=7) == place
     assert sorted(p.name for p in place.iterdir()) == [
-        "assets", "fingerprint.pb", "saved_model.pb", "variables",
+        "assets", "assets.extra", "fingerprint.pb", "saved_model.pb", "variables",
     ]  # fmt: skip
     assert [p.name for p in place.parent.iterdir()] == ["7"]  # nothing is left beside it
     outputs = tf.saved_model.load(place).signatures["serving_default"](text=tf.constant(["a"]))
@@ -620,6 +646,106 @@ def test_a_failed_export_leaves_the_earlier_model(tagger, tmp_path, monkeypatch)
         export(tagger, place)
     assert (place / "saved_model.pb").read_bytes() == b"earlier"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_server_that_watches_the_folder_never_sees_half_a_version(tagger, tmp_path, monkeypatch):
+    seen = []
+
+    def watch(folder: Path):
+        seen.append([path.name for path in folder.iterdir()])
+
+    for step in (warmup, "write"), (card, "model_card"), (tf.saved_model, "save"):
+        original = getattr(*step)
+
+        def watched(*args, original=original, **kwargs):
+            watch(tmp_path / "model")
+            result = original(*args, **kwargs)
+            watch(tmp_path / "model")
+            return result
+
+        monkeypatch.setattr(*step, watched)
+    export(tagger, tmp_path / "model", version=1)
+    export(tagger, tmp_path / "model", version=2)
+    assert len(seen) == 12
+    versions = [[name for name in names if name.isdecimal()] for names in seen]
+    assert versions == [[]] * 6 + [["1"]] * 6
+    # What TensorFlow Serving would take for a version starts with a digit, a sign or a blank.
+    assert all(name.startswith(".") or name == "1" for names in seen for name in names)
+
+
+def test_saved_model_cli_shows_the_documented_names_alone(exported):
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    command += ["show", "--dir", str(exported), "--all"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    parts = re.split(r"^signature_def\['(.*)'\]:$", shown, flags=re.MULTILINE)
+    signatures = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert sorted(signatures) == sorted(["__saved_model_init_op", *SIGNATURES])
+    for key, (inputs, outputs) in SIGNATURES.items():
+        text = signatures[key]
+        assert re.findall(r"inputs\['(.*)'\]", text) == inputs
+        assert re.findall(r"outputs\['(.*)'\]", text) == sorted(outputs)
+        names = re.findall(r"name: (.*)", text)
+        assert names[: len(inputs)] == [f"{key}_{name}:0" for name in inputs]
+        assert "Method name is: tensorflow/serving/predict" in text
+
+
+def test_tensorflow_2_15_knows_every_operation(worker):
+    """The list is of one stack, the graph of the other: each run checks one side."""
+    contents = worker.ask("contents")
+    assert [op for op in contents["ops"] if op not in OPERATIONS_OF_2_15] == []
+    assert [op for op in sorted(OPERATIONS_OF_2_15) if op_def_registry.get(op) is None] == []
+
+
+def test_the_tags_are_listed(exported, tagger):
+    assert (exported / "assets.extra" / "tags.txt").read_text().split() == [
+        "O", "B-LOC", "I-LOC", "B-PER", "I-PER",
+    ]  # fmt: skip
+
+
+def test_the_model_card(exported, tmp_path):
+    text = (exported / "assets.extra" / "model_card.md").read_text(encoding="utf-8")
+    assert text.startswith("# model\n")
+    for line in (
+        "| Entities | LOC, PER |",
+        f"| Made with | kerasner {__version__}, TensorFlow {tf.__version__}, Keras "
+        f"{keras.__version__} |",
+        "| input | `text` | string [B] | texts of any length, UTF-8 |",
+        '| input | `tokens` | string [B, T] | the words of a sentence or text, padded with "" |',
+        "| output | `scores` | float32 [B, E] | probability of each tag, or of each entity |",
+        "| output | `counts` | int32 [B] | entities of each text; what follows is padding |",
+        '- glove: load_path = "vectors.txt", lacking_min_count = 1',  # and not the whole path
+        "- ner: n_hidden_list = [6, 5], char_emb_dim = 4, char_filters = 5",
+    ):
+        assert line in text.splitlines()
+    assert re.findall("### (.*)", text) == ["entities", "serving_default", "tokens"]
+    for key, (inputs, outputs) in SIGNATURES.items():
+        table = text.split(f"### {key}\n")[1].split("#")[0]
+        assert re.findall("put . `(.*?)`", table) == [*sorted(inputs), *sorted(outputs)]
+
+
+def test_versions_are_counted_on(tmp_path):
+    assert next_version(tmp_path / "none") == 1
+    for name in ("3", "0007", "x9", "9.part", ".10.1234.part"):
+        (tmp_path / name).mkdir()
+    assert next_version(tmp_path) == 8
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("ner_conll2003", "ner_conll2003"),
+        ("configs/my_ner.json", "my_ner"),
+        ("models/my_model/", "my_model"),
+        ("~/my_model", "my_model"),
+    ],
+)
+def test_a_model_is_called_as_what_it_is_loaded_from(source, name):
+    assert model_name(source) == name
+
+
+def test_a_model_in_the_working_folder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert model_name(".") == tmp_path.name
 
 
 def test_export_refuses_a_negative_version(tagger, tmp_path):

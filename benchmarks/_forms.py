@@ -1,0 +1,103 @@
+"""Sentences in other forms than they were written in: letter case, white space, typography."""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from kerasner.data.letter_case import LETTER_CASES
+
+
+class Sentence(NamedTuple):
+    """Tokens, tags, and what stands before each token and after the last; None: single spaces."""
+
+    tokens: list[str]
+    tags: list[str]
+    gaps: list[str] | None = None
+
+
+Form = Callable[[Sequence[str], Sequence[str], random.Random], Sentence]
+
+_NOISE = ("  ", "   ", "\t", "\u00a0", " \u00a0 ")
+_NOISY = 0.3  # share of the gaps
+_FINAL = re.compile(r"[.!?…]+\Z")
+_DOUBLE_QUOTES = '"“”„«»'
+_PAIRS = ("“”", "«»", "„“", '""')
+_TWO_NUMBERS = re.compile(r"(?<![\d-])(\d+)-(\d+)(?![\d-])")  # 3-1, but no date
+_CLOSING = re.compile(r"[.,;:!?)\]}%…»”]+\Z|'\w*\Z|n't\Z", re.IGNORECASE)
+_OPENING = re.compile(r"[(\[{$«“„]\Z")
+
+
+def changed(name: str, samples: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[Sentence]:
+    """All sentences in the form of a name of FORMS, the same ones every time."""
+    drawn = random.Random(name)  # a string gives the same numbers in any process
+    return [FORMS[name](tokens, tags, drawn) for tokens, tags in samples]
+
+
+def _in_case(change: Callable[[str], str]) -> Form:
+    return lambda tokens, tags, drawn: Sentence(list(map(change, tokens)), list(tags))
+
+
+def _clean(tokens, tags, drawn) -> Sentence:
+    return Sentence(list(tokens), list(tags))
+
+
+def _without_final(tokens, tags, drawn) -> Sentence:
+    """No full stop at the end, unless an entity has it or nothing would be left."""
+    end = len(tokens)
+    while end > 1 and tags[end - 1] == "O" and _FINAL.match(tokens[end - 1]):
+        end -= 1
+    return Sentence(list(tokens[:end]), list(tags[:end]))
+
+
+def _noisy(tokens, tags, drawn) -> Sentence:
+    gaps = [
+        drawn.choice(_NOISE) if drawn.random() < _NOISY else " " * (0 < place < len(tokens))
+        for place in range(len(tokens) + 1)
+    ]
+    return Sentence(list(tokens), list(tags), gaps)
+
+
+def _usual_spacing(tokens, tags, drawn) -> Sentence:
+    """No space before a comma or after a bracket, as texts are written."""
+    gaps = [""]
+    for before, token in zip(tokens, tokens[1:], strict=False):
+        gaps.append("" if _CLOSING.match(token) or _OPENING.match(before) else " ")
+    return Sentence(list(tokens), list(tags), [*gaps, ""])
+
+
+def _other_quotes(tokens, tags, drawn) -> Sentence:
+    """Double quotes of another kind, in turn opening and closing; typographic apostrophes."""
+    used = set("".join(tokens))
+    pair = drawn.choice([pair for pair in _PAIRS if not used & set(pair)] or _PAIRS[:1])
+    singles, written, count = "‘’", [], 0
+    for token in tokens:
+        if token and set(token) <= {*_DOUBLE_QUOTES}:
+            token, count = pair[count % 2], count + 1
+        elif token in ("'", "`"):
+            token = drawn.choice(singles)
+        written.append(token.replace("'", "’"))
+    return Sentence(written, list(tags))
+
+
+def _other_dashes(tokens, tags, drawn) -> Sentence:
+    """Dashes of another length; between two numbers, too, as in results of matches."""
+    written = []
+    for token in tokens:
+        if set(token) <= {*"-–—"}:
+            token = drawn.choice([dash for dash in "–—" if dash != token])
+        written.append(_TWO_NUMBERS.sub(r"\1–\2", token))
+    return Sentence(written, list(tags))
+
+
+FORMS: dict[str, Form] = {
+    "as it is": _clean,
+    "all capital letters": _in_case(LETTER_CASES["upper"]),
+    "all small letters": _in_case(LETTER_CASES["lower"]),
+    "each token capitalized": _in_case(LETTER_CASES["title"]),
+    "no final punctuation": _without_final,
+    "other quotes": _other_quotes,
+    "other dashes": _other_dashes,
+    "usual spacing": _usual_spacing,
+    "noisy white space": _noisy,
+}

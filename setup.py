@@ -44,7 +44,7 @@ setup(
         "few-shot": ["scikit-learn"],
         "serving": SERVING,
         "tensorboard": ["tensorboard"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", *SERVING],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "pyyaml", *SERVING],
     },
     entry_points={"console_scripts": ["kerasner = kerasner.cli:main"]},
     classifiers=[

@@ -400,6 +400,7 @@ def _add_serve_options(serve: argparse.ArgumentParser) -> None:
         2**24,
         "rows of a request times its longest text in bytes, or its longest row in tokens",
     )
+    option("--max-row-tokens", _positive, 20_000, "tokens of a row: it is one sentence")
     option("--max-message-bytes", _positive, 2**22, "bytes of a gRPC message")
     option("--rest-max-bytes", _positive, 2**22, "bytes of the body of a REST request")
     option("--rest-timeout", _seconds, 30.0, "seconds until a REST request is given up")

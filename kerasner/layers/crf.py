@@ -87,8 +87,10 @@ class Potentials(NamedTuple):
             Guo, Pleiss, Sun, Weinberger (2017): On calibration of modern neural networks.
         """
 
+        factor = 1.0 / temperature
+
         def divided(values: tf.Tensor) -> tf.Tensor:
-            return tf.where(values > linear_chain.RULED_OUT, values / temperature, values)
+            return tf.where(values > linear_chain.RULED_OUT, values * factor, values)
 
         return Potentials(divided(self.emissions), self.mask, divided(self.transitions))
 

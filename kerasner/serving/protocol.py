@@ -133,7 +133,7 @@ class Protocol:
         found = yield from self._of_sentences(names, sentences, deadline)
         with self._reading():
             (tags,) = answers.gathered(found, ("tags",), "lengths")
-        return [list(row) for row in batch], tags
+        return [list(row) for row in batch], [row[1:] for row in tags]
 
     def entities(self, texts: Any) -> Steps:
         """Steps to the entities of texts."""
@@ -255,8 +255,11 @@ class Protocol:
     def _of_sentences(
         self, names: list[str], sentences: list, deadline: float | None
     ) -> Generator[Step, list[Any], Answers]:
+        # A first column of "": where TensorFlow Serving batches, it fills up the shorter requests
+        # with their first element.
         rows = [
-            [answers.encoded(row) for row in column] for column in columns(sentences, len(names))
+            [[b"", *answers.encoded(row)] for row in column]
+            for column in columns(sentences, len(names))
         ]
         sizes = [
             sum(len(token) + ITEM_OVERHEAD for row in sentence for token in row)

@@ -57,6 +57,7 @@ class Settings:
     max_queue_bytes: int = 2**26
     max_request_rows: int = 4096
     max_request_cells: int = 2**24
+    max_row_tokens: int = 20_000
     max_message_bytes: int = 2**22
     rest_max_bytes: int = 2**22
     rest_timeout: float = 30.0
@@ -119,7 +120,10 @@ class Server:
             enabled=settings.batching,
         )
         self._predictor = Predictor(
-            self._batcher, settings.max_request_rows, settings.max_request_cells
+            self._batcher,
+            settings.max_request_rows,
+            settings.max_request_cells,
+            settings.max_row_tokens,
         )
         self._health = add_services(self._grpc, self.models, self._predictor, metrics)
         await self._health.set(False)

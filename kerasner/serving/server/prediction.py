@@ -18,16 +18,25 @@ class Predictor:
         max_rows: that a request may hold.
         max_cells: rows times the longest of them, in bytes of a text or tokens of a row: as much as
             the answer may have to be padded to.
+        max_row_tokens: in a row of tokens. It is tagged as one sentence, in memory that grows with
+            it; texts are cut into sentences.
 
     Attributes:
         draining: no request is taken any more.
         active: number of requests under way.
     """
 
-    def __init__(self, batcher: Batcher, max_rows: int = 4096, max_cells: int = 2**24):
+    def __init__(
+        self,
+        batcher: Batcher,
+        max_rows: int = 4096,
+        max_cells: int = 2**24,
+        max_row_tokens: int = 20_000,
+    ):
         self._batcher = batcher
         self._max_rows = max_rows
         self._max_cells = max_cells
+        self._max_row_tokens = max_row_tokens
         self.draining = False
         self.active = 0
 
@@ -70,6 +79,11 @@ class Predictor:
         size = Size.of(function, inputs)
         if size.rows > self._max_rows:
             raise invalid(f"expected at most {self._max_rows} rows a request, received {size.rows}")
+        if function.is_rows and size.longest > self._max_row_tokens:
+            raise invalid(
+                f"expected at most {self._max_row_tokens} tokens a row, received {size.longest}; "
+                "a row is one sentence"
+            )
         if size.rows * size.longest > self._max_cells:
             raise invalid(
                 f"the answer to {size.rows} rows, the longest of {size.longest} bytes or tokens, "

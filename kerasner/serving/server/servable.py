@@ -30,6 +30,7 @@ class Signature:
         method_name: such as "tensorflow/serving/predict".
         dtypes: dtype of each input in numpy, strings being objects.
         ranks: rank of each input; None where any will do.
+        is_rows: the inputs are rows of tokens, [B, T].
         row_lengths: name of the output that counts what is no padding in each row, or None.
         is_batchable: requests may be joined to one call: all inputs are strings [B] or [B, T], and
             of each output it is known which part a request would have got alone.
@@ -43,6 +44,7 @@ class Signature:
         self.method_name = definition.method_name
         self.dtypes = {name: _numpy_dtype(info) for name, info in self.inputs.items()}
         self.ranks = {name: _rank(info) for name, info in self.inputs.items()}
+        self.is_rows = set(self.ranks.values()) == {2}
         self.row_lengths = next((name for name in _ROW_LENGTHS if name in self.outputs), None)
         self.is_batchable = self._is_batchable()
         self._function = function

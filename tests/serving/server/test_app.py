@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -143,6 +144,10 @@ def test_limits(small):
         received = code_of(small.predictions.Predict, request(text=strings(texts)))
         assert received[0] == code
         assert words in received[1]
+    row = request("tokens", tokens=np.full([1, 20_001], b"a", object))
+    received = code_of(small.predictions.Predict, row)
+    assert received[0] == CODES.INVALID_ARGUMENT
+    assert "at most 20000 tokens a row, received 20001" in received[1]
     assert small.predict(request(text=strings([b"Hilda"]))).outputs["lengths"].int_val == [1]
 
 
@@ -246,6 +251,34 @@ def test_draining(base):
         assert late == (CODES.UNAVAILABLE, "the server is shutting down")
         assert under_way.result().outputs["lengths"].int_val == [6]
         stopping.result()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+def test_tls(base, tmp_path):
+    """Both ports speak it, to clients with a certificate of the authority only."""
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    server = ModelServer(
+        models={"small": base}, rest_port=0, tls_cert=cert, tls_key=key, tls_client_ca=cert
+    )
+    message = request(text=strings([b"Hilda"]))
+    own = (key.read_bytes(), cert.read_bytes())
+    for pair, expected in (((None, None), CODES.UNAVAILABLE), (own, CODES.OK)):
+        credentials = grpc.ssl_channel_credentials(cert.read_bytes(), *pair)
+        with grpc.secure_channel(f"localhost:{server.server.port}", credentials) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert code_of(stub.Predict, message)[0] == expected
+    url = f"https://localhost:{server.server.rest_port}/v1/models/small"
+    context = ssl.create_default_context(cafile=cert)
+    with pytest.raises(OSError):
+        urllib.request.urlopen(url, context=context).read()
+    context.load_cert_chain(cert, key)
+    with urllib.request.urlopen(url, context=context) as answer:
+        assert b"AVAILABLE" in answer.read()
+    server.stop()
 
 
 def test_what_cannot_be_started(base, tmp_path):

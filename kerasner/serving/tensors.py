@@ -104,12 +104,21 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     Raises:
         ValueError: messages have no such dtype.
     """
-    number = dtype_number(array)
+    proto = tensor_pb2.TensorProto()
+    fill(proto, array)
+    return proto
+
+
+def fill(proto: tensor_pb2.TensorProto, array: np.ndarray) -> None:
+    """`to_proto` into an empty message, such as an entry of another one."""
+    proto.dtype = number = dtype_number(array)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if array.ndim == 0:
+        proto.tensor_shape.SetInParent()
     if array.dtype == np.float16:
         array = array.view(np.uint16)
-    proto = tensor_pb2.TensorProto(dtype=number, tensor_shape=_shape(array.shape))
     getattr(proto, _KINDS[number][1]).extend(array.ravel().tolist())
-    return proto
 
 
 def padded(rows: Sequence[Sequence[bytes]]) -> tensor_pb2.TensorProto:

@@ -221,7 +221,7 @@ def _response(
     spec.version.value = servable.version
     spec.signature_name = signature
     for name, array in outputs.items():
-        response.outputs[name].CopyFrom(tensors.to_proto(array))
+        tensors.fill(response.outputs[name], array)
     return response
 
 

@@ -238,6 +238,8 @@ def _serve(options: argparse.Namespace) -> None:
 def _served(text: str) -> tuple[str, Path | str]:
     """NAME of `serve` -> what requests call the model, and its folder or own name."""
     name, equals, rest = text.partition("=")
+    if not name:
+        raise ConfigError(f"{text!r}: expected a name before '='")
     model = rest if equals else name
     folder = configuration.user_path(model)
     if os.path.isdir(folder):
@@ -247,8 +249,6 @@ def _served(text: str) -> tuple[str, Path | str]:
             raise ConfigError(f"cannot read {model}: {error.strerror}") from error
         if "config.json" in holds or any(map(str.isdecimal, holds)):
             return name if equals else folder.resolve().name, folder
-    if not name:
-        raise ConfigError(f"{text!r}: expected a name before '='")
     if model in pretrained_names():
         return name, model
     if os.path.isdir(folder):
@@ -380,7 +380,7 @@ def _add_serve_options(serve: argparse.ArgumentParser) -> None:
         None,
         "port of REST, metrics and the page; else there are none",
     )
-    option("--poll-seconds", _seconds, 1.0, "how often to look for new versions")
+    option("--poll-seconds", _seconds, 1.0, "how often to look for new versions; 0: at the start")
     option("--workers", _positive, 2, "threads that call the model")
     serve.add_argument(
         "--no-batching",

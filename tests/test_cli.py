@@ -466,6 +466,7 @@ def test_the_defaults_of_serve_are_those_of_its_settings(run, served, tmp_path):
         (["{empty}"], "expected the folder of a trained model, or one with a SavedModel"),
         (["a={empty}/nothing"], "neither a folder nor a model"),
         (["=ner_conll2003"], "a name before '='"),
+        (["={versions}"], "a name before '='"),
         (["a=ner_conll2003", "a=ner_conll2003"], "another model is served as 'a'"),
         (["ner_conll2003", "--port", "x"], "invalid number of a port value: 'x'"),
         (["ner_conll2003", "--rest-port", "65536"], "invalid number of a port value: '65536'"),
@@ -473,7 +474,11 @@ def test_the_defaults_of_serve_are_those_of_its_settings(run, served, tmp_path):
     ],
 )
 def test_serve_refuses(run, served, tmp_path, words, expected):
-    code, out, err = run("serve", *(word.format(empty=tmp_path) for word in words))
+    empty, versions = tmp_path / "empty", tmp_path / "versions"
+    empty.mkdir()
+    (versions / "1").mkdir(parents=True)
+    places = {"empty": empty, "versions": versions}
+    code, out, err = run("serve", *(word.format(**places) for word in words))
     assert (code, out, served) == (2, "", [])
     assert err.startswith("kerasner: error: ")
     assert expected in err

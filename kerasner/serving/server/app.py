@@ -1,7 +1,6 @@
 """The server as a whole: ports, start, and an end that loses no request."""
 
 import asyncio
-import contextlib
 import dataclasses
 import errno
 import logging
@@ -226,8 +225,7 @@ async def run(settings: Settings) -> None:
     finally:
         starting.cancel()
         ending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({starting})
+        await asyncio.wait({starting})
         await server.stop(settings.grace)
 
 

@@ -35,8 +35,9 @@ def base_folder(model: Path | str) -> Path:
     """
     if isinstance(model, Path) and not (model / storage.CONFIG_FILE).is_file():
         return model
-    place = home() / "cache" / "serving" / _digest(model)
-    base = place / Path(model).absolute().name  # which the model card repeats
+    name = Path(model).absolute().name  # which the model card repeats
+    place = home() / "cache" / "serving" / _digest(model, name)
+    base = place / name
     if base.is_dir():
         return base
     beside = place.with_name(f".{place.name}.{os.getpid()}.part")
@@ -53,11 +54,11 @@ def base_folder(model: Path | str) -> Path:
     return base
 
 
-def _digest(model: Path | str) -> str:
-    """Changes with the content of the model and with the version of kerasner."""
+def _digest(model: Path | str, name: str) -> str:
+    """Changes with the model's name and content, and with the version of kerasner."""
     if isinstance(model, Path):
         files = sorted(place for place in model.iterdir() if place.is_file())
         content = [[place.name, archives.sha256(place)] for place in files]
     else:
         content = json.loads((archives.FOLDER / archives.REGISTRY).read_text("utf-8"))[model]
-    return hashlib.sha256(json.dumps([__version__, content]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([__version__, name, content]).encode()).hexdigest()[:12]

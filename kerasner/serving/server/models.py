@@ -68,7 +68,7 @@ class Models:
 
     Args:
         sources: what to serve.
-        poll_seconds: how often the folders are looked at.
+        poll_seconds: how often the folders are looked at; 0: only by `update`.
 
     Attributes:
         names: of the models.
@@ -148,8 +148,8 @@ class Models:
                 await self._update(model)
 
     async def watch(self) -> None:
-        """Updates for ever."""
-        while True:
+        """Updates for ever, or never if it was made with 0 `poll_seconds`."""
+        while self._poll_seconds:
             await asyncio.sleep(self._poll_seconds)
             try:
                 await self.update()
@@ -199,8 +199,11 @@ class Models:
         return model.source.labels[label]
 
     def _check(self, source: Source) -> None:
-        place = source.base.resolve()
-        if not any(place.is_relative_to(allowed) for allowed in self._allowed):
+        try:
+            place = source.base.resolve()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
+            place = None
+        if place is None or not any(map(place.is_relative_to, self._allowed)):
             raise ServingError(
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"base_path of model {source.name} lies outside of the folders that the server was "

@@ -9,6 +9,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from kerasner.errors import ConfigError
 
 _PLATFORM = "tensorflow"
+_HIGHEST_VERSION = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,10 @@ class Source:
         return {
             int(place.name): place
             for place in self.base.iterdir()
-            if place.name.isascii() and place.name.isdigit() and place.is_dir()
+            if place.name.isascii()
+            and place.name.isdigit()
+            and int(place.name) <= _HIGHEST_VERSION
+            and place.is_dir()
         }
 
     def wanted(self, versions: set[int]) -> set[int]:

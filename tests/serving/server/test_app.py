@@ -309,6 +309,9 @@ def test_a_trained_model_is_exported_once(trained_folder, tmp_path, monkeypatch)
     assert base_folder(own) == base
     assert (base / "1" / "saved_model.pb").stat() == written
     assert len(list((tmp_path / "home" / "cache" / "serving").iterdir())) == 1
+    copy = tmp_path / "copy"
+    shutil.copytree(own, copy)
+    assert base_folder(copy).name == "copy"
     with (own / "config.json").open("a") as file:
         file.write("\n")
     assert base_folder(own) != base

@@ -90,6 +90,7 @@ def test_a_new_version_takes_over(add, make):
     add(10)
     (base / "11.part").mkdir()
     (base / "12").write_text("no folder")
+    (base / str(2**63)).mkdir()  # beyond what a message can say
     updated(models)
     assert models.find("small").version == 10
     assert states(models) == {10: "AVAILABLE", 2: "END"}
@@ -206,6 +207,13 @@ def test_an_empty_folder_is(add, make):
     assert not models.ready
 
 
+def test_folders_are_not_watched_at_intervals_of_0(add):
+    models = Models([Source("small", add(1))], poll_seconds=0)
+    asyncio.run(asyncio.wait_for(models.watch(), 30))
+    assert not models.ready
+    models.close()
+
+
 def test_reload(add, make):
     base, other = add(1, 2), add(1, name="other")
     models = make(Source("small", base), Source("other", other))
@@ -233,7 +241,8 @@ def test_reload_reads_no_other_folder(add, make):
     os.symlink(secret, base / "link")
     models = make(Source("small", base))
     updated(models)
-    for place in (secret, base.parent, base / ".." / "secret", base / "link", base.parent / "smal"):
+    neighbours = [secret, base.parent, base / ".." / "secret", base / "link", base.parent / "smal"]
+    for place in (*neighbours, base / "\0"):
         with pytest.raises(ServingError) as raised:
             asyncio.run(models.reload([Source("small", base), Source("other", place)]))
         assert raised.value.code == CODES.PERMISSION_DENIED

@@ -9,7 +9,6 @@ import subprocess
 import grpc
 import pytest
 from browser import CHROMIUM, Browser
-from http_server import serving_small
 
 from kerasner.serving.server.status import ServingError
 from kerasner.serving.server.web_page import Page
@@ -46,15 +45,6 @@ SHOWN = "!document.querySelector('#result').hidden"
 WRONG = "!document.querySelector('#wrong').hidden"
 
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def rest_server(tagger, tmp_path_factory):
-    """The trained tagger behind the REST API."""
-    base = tmp_path_factory.mktemp("served") / "small"
-    tagger.export(base, version=1)
-    with serving_small(base) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import types
 
 import grpc
 import pytest
-from http_server import serving, serving_small
+from http_server import serving
 from prometheus_client.parser import text_string_to_metric_families
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -89,15 +89,6 @@ def server(echo, metrics):
         yield running
         answer = running.ask("POST", PREDICT, {"instances": ["still here"]})
         assert answer.json == {"predictions": ["still here"]}
-
-
-@pytest.fixture(scope="module")
-def rest_server(tagger, tmp_path_factory):
-    """The trained tagger behind the REST API."""
-    base = tmp_path_factory.mktemp("served") / "small"
-    tagger.export(base, version=1)
-    with serving_small(base) as running:
-        yield running
 
 
 @pytest.mark.parametrize("place", ["small", "small/versions/1", "small/labels/stable"])

@@ -29,7 +29,7 @@ def check_texts(inputs: Sequence[str], texts: Any) -> None:
     """Raises TypeError unless a model of these inputs takes `texts` as a batch of raw texts."""
     if inputs[1:]:
         raise TypeError(f"a model with the inputs {inputs} takes no raw text")
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    if not _is_batch(texts) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"expected a list of texts, received {texts!r:.200}")
 
 
@@ -51,8 +51,8 @@ def sentences(inputs: Sequence[str], batch: Any, further: Sequence[Any]) -> list
     if len(further) != len(inputs) - 1:
         raise TypeError(f"expected the inputs {inputs}, received {1 + len(further)} of them")
     for rows in (batch, *further):
-        if isinstance(rows, str):
-            raise TypeError(f"expected a list of texts or of token lists, received {rows!r}")
+        if not _is_batch(rows):
+            raise TypeError(f"expected a list of texts or of token lists, received {rows!r:.200}")
     if not further and all(isinstance(item, str) for item in batch):
         return None
     for row in (row for rows in (batch, *further) for row in rows):
@@ -66,6 +66,10 @@ def sentences(inputs: Sequence[str], batch: Any, further: Sequence[Any]) -> list
     rows = list(zip(tokens, *further, strict=True)) if further else tokens
     columns(rows, len(inputs))  # checks the lengths
     return rows
+
+
+def _is_batch(rows: Any) -> bool:
+    return isinstance(rows, Iterable) and not isinstance(rows, str)
 
 
 def encoded(strings: Sequence[str]) -> list[bytes]:

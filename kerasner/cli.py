@@ -247,19 +247,38 @@ def _served(text: str) -> tuple[str, Path | str]:
             holds = os.listdir(folder)
         except OSError as error:
             raise ConfigError(f"cannot read {model}: {error.strerror}") from error
-        if "config.json" in holds or any(map(str.isdecimal, holds)):
+        if _holds_model(holds):
             return name if equals else folder.resolve().name, folder
     if model in pretrained_names():
         return name, model
     if os.path.isdir(folder):
+        place = folder.resolve()
+        if "saved_model.pb" in holds and place.name.isdecimal():
+            raise ConfigError(
+                f"{model!r}: this is one version of a model; give its parent, {place.parent}"
+            )
+        models = [str(folder / entry) for entry in sorted(holds) if _is_model(folder / entry)]
         raise ConfigError(
             f"{model!r}: expected the folder of a trained model, or one with a SavedModel in a "
             "subfolder for each version, such as 1"
+            + (f"; in it are {', '.join(models[:5])}" if models else "")
         )
     raise ConfigError(
         f"{model!r}: neither a folder nor a model that comes with kerasner: "
         f"{nearest(model, pretrained_names())}"
     )
+
+
+def _is_model(folder: Path) -> bool:
+    try:
+        return _holds_model(os.listdir(folder))
+    except OSError:  # no folder, or one that may not be read
+        return False
+
+
+def _holds_model(entries: Iterable[str]) -> bool:
+    """Whether a folder of these entries is a trained model, or holds versions of a SavedModel."""
+    return any(entry == "config.json" or entry.isdecimal() for entry in entries)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -344,7 +363,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument(
         "--version",
-        type=int,
+        type=_number,
         metavar="N",
         help="number of the version, replaced where it exists; default: one more than the highest",
     )
@@ -397,7 +416,7 @@ def _add_serve_options(serve: argparse.ArgumentParser) -> None:
     option(
         "--max-request-cells",
         _positive,
-        2**24,
+        2**22,
         "rows of a request times its longest text in bytes, or its longest row in tokens",
     )
     option("--max-row-tokens", _positive, 20_000, "tokens of a row: it is one sentence")
@@ -424,32 +443,29 @@ def _positive(text: str) -> int:
     return _number(text, 1)
 
 
-def _number(text: str, least: int = 0) -> int:
-    number = int(text)
-    if number < least:
-        raise ValueError
+def _number(text: str, least: int = 0, most: float = math.inf) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = None
+    if number is None or not least <= number <= most:
+        bounds = f"of {least} or more" if most == math.inf else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"expected a whole number {bounds}, received {text!r}")
     return number
 
 
 def _port(text: str) -> int:
-    number = _number(text)
-    if number >= 2**16:
-        raise ValueError
-    return number
+    return _number(text, 0, 2**16 - 1)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, received {text!r}")
     return seconds
-
-
-# What argparse calls them in its complaint.
-_positive.__name__ = "positive number"
-_number.__name__ = "whole number"
-_port.__name__ = "number of a port"
-_seconds.__name__ = "number of seconds"
 
 
 def _tagger(options: argparse.Namespace) -> "Tagger":

@@ -96,7 +96,9 @@ def serving_small(base: Path) -> AbstractContextManager[Server]:
         models = Models([Source("small", base, labels={"stable": 1})])
         await models.update()
         metrics = Metrics()
-        settings = types.SimpleNamespace(rest_max_bytes=100_000, rest_timeout=30.0)
+        settings = types.SimpleNamespace(
+            rest_max_bytes=100_000, rest_timeout=30.0, max_queue_bytes=1_000_000
+        )
         return rest.application(models, Predictor(Batcher(metrics)), metrics, settings)
 
     return serving(build)

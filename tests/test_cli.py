@@ -464,24 +464,28 @@ def test_the_defaults_of_serve_are_those_of_its_settings(run, served, tmp_path):
         (["ner_conll2003", "--model-config-file", "x"], "one of both"),
         (["ner_conl2003"], "did you mean 'ner_conll2003'?"),
         (["{empty}"], "expected the folder of a trained model, or one with a SavedModel"),
+        (["{parent}"], "such as 1; in it are {versions}"),
+        (["{versions}/1"], "one version of a model; give its parent, {versions}"),
         (["a={empty}/nothing"], "neither a folder nor a model"),
         (["=ner_conll2003"], "a name before '='"),
         (["={versions}"], "a name before '='"),
         (["a=ner_conll2003", "a=ner_conll2003"], "another model is served as 'a'"),
-        (["ner_conll2003", "--port", "x"], "invalid number of a port value: 'x'"),
-        (["ner_conll2003", "--rest-port", "65536"], "invalid number of a port value: '65536'"),
-        (["ner_conll2003", "--grace", "inf"], "invalid number of seconds value: 'inf'"),
+        (["ner_conll2003", "--port", "x"], "--port: expected a whole number from 0 to 65535"),
+        (["ner_conll2003", "--rest-port", "65536"], "from 0 to 65535, received '65536'"),
+        (["ner_conll2003", "--workers", "0"], "a whole number of 1 or more, received '0'"),
+        (["ner_conll2003", "--grace", "inf"], "expected seconds, 0 or more, received 'inf'"),
     ],
 )
 def test_serve_refuses(run, served, tmp_path, words, expected):
     empty, versions = tmp_path / "empty", tmp_path / "versions"
     empty.mkdir()
     (versions / "1").mkdir(parents=True)
-    places = {"empty": empty, "versions": versions}
+    (versions / "1" / "saved_model.pb").touch()
+    places = {"empty": empty, "versions": versions, "parent": tmp_path}
     code, out, err = run("serve", *(word.format(**places) for word in words))
     assert (code, out, served) == (2, "", [])
     assert err.startswith("kerasner: error: ")
-    assert expected in err
+    assert expected.format(**places) in err
 
 
 def test_serve_without_its_packages(run, served, monkeypatch):
@@ -791,7 +795,7 @@ def test_export_to_a_wrong_place(fails, loaded, tmp_path):
     thesis.parent.mkdir(parents=True)
     thesis.touch()
     assert "is no SavedModel" in fails("export", "small", tmp_path, "--version", 3)
-    assert "expected a number of 0 or more" in fails("export", "small", "x", "--version", "-1")
+    assert "a whole number of 0 or more" in fails("export", "small", "x", "--version", "-1")
 
 
 @pytest.mark.parametrize(
@@ -800,10 +804,10 @@ def test_export_to_a_wrong_place(fails, loaded, tmp_path):
         ([], "VERB"),
         (["trian", "ner_conll2003"], "'trian'"),
         (["train"], "CONFIG"),
-        (["predict", "small", "-b", "0"], "invalid positive number value: '0'"),
-        (["predict", "small", "-b", "x"], "invalid positive number value: 'x'"),
+        (["predict", "small", "-b", "0"], "a whole number of 1 or more, received '0'"),
+        (["predict", "small", "-b", "x"], "a whole number of 1 or more, received 'x'"),
         (["export", "small"], "DIR"),
-        (["train", "ner_conll2003", "-e", "-1"], "invalid whole number value: '-1'"),
+        (["train", "ner_conll2003", "-e", "-1"], "a whole number of 0 or more, received '-1'"),
         (["export", "small", "x", "--version", "new"], "'new'"),
         (["evaluate", "ner_conll2003", "--sets"], "--sets"),
     ],

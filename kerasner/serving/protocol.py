@@ -29,6 +29,7 @@ MAX_MESSAGE_BYTES = 4 << 20  # what gRPC servers take where nobody raised it
 MESSAGE_OVERHEAD = 1 << 10  # bytes of a request that are neither text nor metadata
 ITEM_OVERHEAD = 5  # bytes at most that a string takes beside its own
 MAX_ATTEMPTS = 5  # gRPC makes no more
+WEB_SCHEMES = ("http", "https", "grpc", "grpcs")  # gRPC's own are dns, unix, ipv4, ...
 READY_PAUSE = 0.2  # seconds from one question to the next while a model is loaded
 
 Tagged = tuple[list[list[str]], list[list[str]]]
@@ -42,21 +43,19 @@ class Call(NamedTuple):
         method: name of the remote function.
         request: its message.
         deadline: in the time of `time.monotonic`; None for none.
-        wait: for a server that cannot be reached yet.
         metadata: headers.
     """
 
     method: str
     request: Any
     deadline: float | None
-    wait: bool
     metadata: tuple[tuple[str, str], ...]
 
     @property
     def options(self) -> dict[str, Any]:
         """How gRPC is to make the call."""
         timeout = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
-        return {"timeout": timeout, "wait_for_ready": self.wait, "metadata": self.metadata}
+        return {"timeout": timeout, "metadata": self.metadata}
 
 
 class Pause(NamedTuple):
@@ -96,6 +95,11 @@ class Protocol:
         for name, value in (("address", address), ("model", model)):
             if not isinstance(value, str) or not value:
                 raise ConfigError(f"{name}: expected a text, received {value!r}")
+        scheme, separator, _ = address.partition("://")
+        if separator and scheme.lower() in WEB_SCHEMES:  # gRPC would look for a host of this name
+            raise ConfigError(
+                f"address: give host:port, without {scheme}{separator}; received {address!r:.200}"
+            )
         if version is not None:
             check_number("version", version, 0, whole=True)
             if version_label is not None:
@@ -156,16 +160,22 @@ class Protocol:
     def wait_until_ready(self, timeout: float | None) -> Steps:
         """Steps until the server has loaded the model."""
         deadline = self._deadline(self._timeout if timeout is None else timeout)
+        reason: ServiceError | None = None
         while True:
             try:
-                return (yield from self._ask_signatures(deadline, wait=True))
+                # Not with gRPC's wait_for_ready, which tells nothing of connections that fail.
+                return (yield from self._ask_signatures(deadline))
             except ServiceError as error:
                 if not self._is_not_yet(error):
                     raise
-                if deadline is not None and time.monotonic() + READY_PAUSE > deadline:
-                    raise self._error(
-                        grpc.StatusCode.DEADLINE_EXCEEDED, f"not ready in time: {error}"
-                    ) from error
+                # The end of the time says less than what was answered before.
+                if reason is None or error.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    reason = error
+            if deadline is not None and time.monotonic() + READY_PAUSE > deadline:
+                why = str(reason).removeprefix(f"{self.address}: ")
+                raise self._error(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, f"not ready in time: {why}"
+                ) from reason
             yield Pause(READY_PAUSE)
 
     def failure(self, error: grpc.RpcError) -> ServiceError:
@@ -204,15 +214,15 @@ class Protocol:
     def _deadline(timeout: float | None) -> float | None:
         return None if timeout is None else time.monotonic() + timeout
 
-    def _call(self, method: str, request: Any, deadline: float | None, wait: bool = False) -> Call:
-        return Call(method, request, deadline, wait, self._metadata)
+    def _call(self, method: str, request: Any, deadline: float | None) -> Call:
+        return Call(method, request, deadline, self._metadata)
 
-    def _ask_signatures(self, deadline: float | None, wait: bool = False) -> Steps:
+    def _ask_signatures(self, deadline: float | None) -> Steps:
         # Not GetModelStatus, which knows nothing of labels: this one answers where Predict would.
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=self._spec, metadata_field=["signature_def"]
         )
-        (response,) = yield [self._call("GetModelMetadata", request, deadline, wait)]
+        (response,) = yield [self._call("GetModelMetadata", request, deadline)]
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
         self._signatures = dict(signatures.signature_def)

@@ -1,6 +1,7 @@
 """The clients, beside the local tagger and against servers that fail."""
 
 import asyncio
+import contextlib
 import pickle
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import numpy as np
@@ -124,7 +126,7 @@ def test_empty_batches(server, connect):
 
 
 @pytest.mark.parametrize(
-    "batch", ["Abel", ["Abel", ["Falk"]], [["Abel", ""]], [["Abel", 1]], [None], [b"A"]]
+    "batch", ["Abel", 5, ["Abel", ["Falk"]], [["Abel", ""]], [["Abel", 1]], [None], [b"A"]]
 )
 def test_what_is_no_batch_is_refused_as_the_tagger_does(server, tagger, connect, batch):
     with pytest.raises(TypeError) as expected:
@@ -135,7 +137,7 @@ def test_what_is_no_batch_is_refused_as_the_tagger_does(server, tagger, connect,
     assert not server.requests
 
 
-@pytest.mark.parametrize("texts", ["Abel", [["Abel"]], [None]])
+@pytest.mark.parametrize("texts", ["Abel", 5, [["Abel"]], [None]])
 def test_what_are_no_texts_is_refused_as_the_tagger_does(server, tagger, connect, texts):
     with pytest.raises(TypeError) as expected:
         tagger.entities(texts)
@@ -310,6 +312,41 @@ def test_waiting_for_a_server(tagger, connect):
         server.__exit__()
 
 
+def test_waiting_tells_what_it_waited_for(server, connect):
+    """Also where what was met first is not what ends the time."""
+    with connect(server.address, "ner") as ner:
+        server.faults.extend([grpc.StatusCode.NOT_FOUND, 2.0])
+        with pytest.raises(ServiceError) as error:
+            ner.wait_until_ready(1)
+    expected = "not ready in time: no model 'ner' is served: NOT_FOUND: as ordered"
+    assert str(error.value) == f"{server.address}: {expected}"
+    assert error.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_waiting_for_what_is_no_server_of_this_kind(connect):
+    with PredictionServer({}) as closed:
+        pass
+    with connect(closed.address, "ner", attempts=1) as ner:
+        with pytest.raises(ServiceError, match="time: no server answers: .*refused") as error:
+            ner.wait_until_ready(0.3)
+        assert str(error.value).count(closed.address) == 1
+    with serving_http() as address, connect(address, "ner", attempts=1) as ner:
+        with pytest.raises(ServiceError, match="time: no server answers: .*HTTP/2"):
+            ner.wait_until_ready(0.3)
+
+
+@contextlib.contextmanager
+def serving_http():
+    """What answers every request in HTTP/1, like a REST port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def test_a_label_that_is_not_set_yet(server, connect):
     with connect(server.address, "ner", version_label="canary") as ner:
         server.faults.extend([grpc.StatusCode.INVALID_ARGUMENT] * 2)
@@ -446,12 +483,20 @@ def test_tls(tagger, connect, tmp_path):
                 with pytest.raises(ServiceError) as error:
                     ner(["Hilda"])
                 assert error.value.code is grpc.StatusCode.UNAVAILABLE
+        with connect(server.address, "ner", attempts=1, tls=True) as ner:
+            with pytest.raises(ServiceError, match="not ready in time: .*VERIFY_FAILED"):
+                ner.wait_until_ready(0.5)
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         ({"address": ""}, "address: expected a text, received ''"),
+        (
+            {"address": "http://localhost:8500"},
+            "address: give host:port, without http://; received 'http://localhost:8500'",
+        ),
+        ({"address": "HTTPS://ner.example"}, "give host:port, without HTTPS://"),
         ({"model": None}, "model: expected a text, received None"),
         ({"version": -1}, "version: expected 0 or more"),
         ({"version": 1, "version_label": "a"}, "received both"),

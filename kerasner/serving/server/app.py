@@ -22,6 +22,7 @@ from kerasner.serving.server.grpc_services import Health, add_services
 from kerasner.serving.server.metrics import Metrics
 from kerasner.serving.server.models import Models, collect_garbage
 from kerasner.serving.server.prediction import Predictor
+from kerasner.serving.server.status import ServingError
 
 _SWITCH_INTERVAL = 0.0005  # seconds
 _FLUSH = 1.0  # seconds for answers to leave, once all are computed
@@ -55,7 +56,7 @@ class Settings:
     max_queue_requests: int = 1024
     max_queue_bytes: int = 2**26
     max_request_rows: int = 4096
-    max_request_cells: int = 2**24
+    max_request_cells: int = 2**22
     max_row_tokens: int = 20_000
     max_message_bytes: int = 2**22
     rest_max_bytes: int = 2**22
@@ -90,7 +91,7 @@ class Server:
         self._grpc: grpc.aio.Server | None = None
         self._health: Health | None = None
         self._runner: web.AppRunner | None = None
-        self._watching: asyncio.Task | None = None
+        self._watching: asyncio.Future | None = None
 
     async def start(self) -> None:
         """Returns when all models answer; health checks are answered before.
@@ -133,7 +134,7 @@ class Server:
         if not self.models.ready:
             raise ConfigError(_not_ready(self.models))
         await asyncio.to_thread(collect_garbage)
-        self._watching = asyncio.ensure_future(self.models.watch())
+        self._watching = asyncio.gather(self.models.watch(), self._watch_config())
         await self._health.set(True)
 
     async def stop(self, grace: float) -> None:
@@ -159,6 +160,23 @@ class Server:
             self._batcher.close()
         if self.models:
             self.models.close()
+
+    async def _watch_config(self) -> None:
+        """Serves what the configuration file says, whenever it changes; a wrong one is told."""
+        path, seconds = self.settings.model_config_file, self.settings.poll_seconds
+        stamp = _stamp(path)
+        while path and seconds:
+            await asyncio.sleep(seconds)
+            previous, stamp = stamp, await asyncio.to_thread(_stamp, path)
+            if stamp in (previous, None):
+                continue
+            try:
+                wanted = sources.read_config(path)
+                self.models.allow(wanted)  # unlike a request, the operator may name any folder
+                await self.models.reload(wanted)
+                _LOG.info("%s was read again", path)
+            except (ConfigError, ServingError) as error:
+                _LOG.warning("%s has changed and is not in effect: %s", path, error)
 
     def _bind_grpc(self) -> None:
         settings = self.settings
@@ -227,6 +245,15 @@ async def run(settings: Settings) -> None:
         ending.cancel()
         await asyncio.wait({starting})
         await server.stop(settings.grace)
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What changes with a file's content; None if there is none."""
+    try:
+        status = path.stat() if path else None
+    except OSError:
+        return None
+    return status and (status.st_mtime_ns, status.st_size)
 
 
 def _sources(settings: Settings) -> list[sources.Source]:

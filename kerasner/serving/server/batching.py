@@ -168,6 +168,8 @@ class Batcher:
                 self._timer = loop.call_soon(self._dispatch)
         elif self._free and self._is_full():
             self._dispatch()
+        elif self._free and self._timer is None:  # behind a batch that may take long
+            self._timer = loop.call_at(self._started + _LONG, self._dispatch)
         expiry = None if deadline is None else loop.call_at(deadline, self._expire, request)
         try:
             return await request.answer
@@ -181,8 +183,8 @@ class Batcher:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _expire(self, request: _Request) -> None:
-        if request in self._waiting and not request.answer.done():
-            message = "the deadline passed while the request waited"
+        if not request.answer.done():
+            message = "the deadline passed before the answer was there"
             request.answer.set_exception(ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
         self._remove(request)
 
@@ -298,7 +300,14 @@ def _compute(batch: list[_Request]) -> list[Arrays]:
     for request in batch:
         end = start + request.size.rows
         width = max(lengths[start:end], default=0) if is_flat else request.size.width
-        answers.append({name: _cut(outputs[name], start, end, width) for name in request.outputs})
+        answers.append(
+            {
+                name: outputs[name][start:end, :width]
+                if name in function.padded
+                else outputs[name][start:end]
+                for name in request.outputs
+            }
+        )
         start = end
     return answers
 
@@ -315,11 +324,6 @@ def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
         joined[start : start + len(array), : array.shape[1]] = array
         start += len(array)
     return joined
-
-
-def _cut(values: np.ndarray, start: int, end: int, width: int) -> np.ndarray:
-    """What a request of these rows would have got alone."""
-    return values[start:end] if values.ndim == 1 else values[start:end, :width]
 
 
 def _reported(error: Exception) -> ServingError:

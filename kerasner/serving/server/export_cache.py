@@ -43,12 +43,16 @@ def base_folder(model: Path | str) -> Path:
     beside = place.with_name(f".{place.name}.{os.getpid()}.part")
     _LOG.info("exporting %s to %s", model, base)
     try:
+        beside.mkdir(parents=True, exist_ok=True)
         tagger = Tagger.load(model) if isinstance(model, Path) else archives.pretrained(model)
         tagger.export(beside / base.name, _VERSION)
         beside.rename(place)
     except OSError as error:
         if not base.is_dir():  # another process may have been faster
-            raise ConfigError(f"cannot write {base}: {error.strerror or error}") from error
+            raise ConfigError(
+                f"cannot write {base}: {error.strerror or error}; it is where a model is "
+                "exported to be served, and KERASNER_HOME names another place"
+            ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return base

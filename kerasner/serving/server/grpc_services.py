@@ -27,7 +27,7 @@ from kerasner.serving.server.prediction import Predictor
 from kerasner.serving.server.servable import DEFAULT_SIGNATURE
 from kerasner.serving.server.status import ServingError, invalid
 
-_MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts them
+_MAX_MESSAGE = 1024  # bytes of an error, as TensorFlow Serving cuts them
 _SIGNATURE_DEF = "signature_def"
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
@@ -239,7 +239,8 @@ def _handler(method: Callable[..., Any], request_type: type[Message]) -> grpc.Rp
         try:
             response = await method(request, context)
         except ServingError as error:
-            await context.abort(error.code, error.message[:_MAX_MESSAGE])
+            message = error.message.encode("utf-8", "replace")[:_MAX_MESSAGE]
+            await context.abort(error.code, message.decode("utf-8", "ignore"))
         return response.SerializeToString()
 
     return grpc.unary_unary_rpc_method_handler(answer)

@@ -19,6 +19,7 @@ __all__ = ["DEFAULT_SIGNATURE", "Models", "Servable", "Signature", "VersionStatu
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_POLL = 0.05  # seconds
+_MAX_COPIES = 4  # of a model under other names, by a reload
 
 
 class VersionStatus(NamedTuple):
@@ -156,18 +157,29 @@ class Models:
             except Exception:
                 _LOG.exception("cannot look for new versions; trying again")
 
+    def allow(self, sources: Iterable[Source]) -> None:
+        """Lets `reload` read the folders of these too."""
+        self._allowed += [source.base.resolve() for source in sources]
+
     async def reload(self, sources: list[Source]) -> None:
         """Serves other versions or labels, or less; returns when that is done.
 
-        A request can cause this, so only folders that were given at the start are read.
+        A request can cause this, so only folders given at the start, or allowed since, are read.
 
         Raises:
-            ServingError: PERMISSION_DENIED for other folders, FAILED_PRECONDITION for a label that
+            ServingError: PERMISSION_DENIED for other folders, RESOURCE_EXHAUSTED for many names of
+                one folder, FAILED_PRECONDITION for a label that
                 would move to a version that is not available, UNKNOWN where a model cannot be
                 loaded.
         """
         for source in sources:
             self._check(source)
+        bases = [source.base.resolve() for source in sources]
+        if any(bases.count(base) > _MAX_COPIES for base in bases):
+            raise ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"expected at most {_MAX_COPIES} models of one base_path",
+            )
         async with self._updating:
             previous, self._models = self._models, {}
             for source in sources:

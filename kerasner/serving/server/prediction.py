@@ -30,7 +30,7 @@ class Predictor:
         self,
         batcher: Batcher,
         max_rows: int = 4096,
-        max_cells: int = 2**24,
+        max_cells: int = 2**22,
         max_row_tokens: int = 20_000,
     ):
         self._batcher = batcher

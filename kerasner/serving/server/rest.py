@@ -82,6 +82,7 @@ class _Handler:
         self.metrics = metrics
         self.timeout = settings.rest_timeout
         self.max_bytes = settings.rest_max_bytes
+        self.free_bytes = max(settings.max_queue_bytes, settings.rest_max_bytes)
         self.page = Page()
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -117,12 +118,27 @@ class _Handler:
             return _status(self.models.statuses(*_model_of(*model)))
         raise invalid(f"Malformed request: {request.method} {path[:200]}")
 
+    async def read(self, request: web.Request) -> bytes:
+        """A body that is still under way; all of these together are bounded."""
+        size = request.content_length
+        if size is None or size > self.max_bytes or request.headers.get("Content-Encoding"):
+            size = self.max_bytes
+        if size > self.free_bytes:
+            raise ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many bodies are under way; try again"
+            )
+        self.free_bytes -= size
+        try:
+            return await request.read()
+        finally:
+            self.free_bytes += size
+
     async def body(self, request: web.Request) -> bytes:
         """The whole body; a client that stops half-way is not waited for longer than others."""
         try:
             if request.content.is_eof():  # it came with the headers: no timer is worth its time
                 return await request.read()
-            return await asyncio.wait_for(request.read(), self.timeout)
+            return await asyncio.wait_for(self.read(request), self.timeout)
         except web.HTTPRequestEntityTooLarge as error:
             raise web.HTTPRequestEntityTooLarge(
                 max_size=self.max_bytes,

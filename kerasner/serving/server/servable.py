@@ -32,6 +32,7 @@ class Signature:
         ranks: rank of each input; None where any will do.
         is_rows: the inputs are rows of tokens, [B, T].
         row_lengths: name of the output that counts what is no padding in each row, or None.
+        padded: names of the outputs [B, T], as wide as the longest row of a call.
         is_batchable: requests may be joined to one call: all inputs are strings [B] or [B, T], and
             of each output it is known which part a request would have got alone.
     """
@@ -46,6 +47,11 @@ class Signature:
         self.ranks = {name: _rank(info) for name, info in self.inputs.items()}
         self.is_rows = set(self.ranks.values()) == {2}
         self.row_lengths = next((name for name in _ROW_LENGTHS if name in self.outputs), None)
+        self.padded = {
+            name
+            for name, info in self.outputs.items()
+            if [dim.size for dim in info.tensor_shape.dim] == [-1, -1]
+        }
         self.is_batchable = self._is_batchable()
         self._function = function
 

@@ -228,6 +228,33 @@ def test_versions_change_under_load(small, base):
     assert states == {1: 50, 2: 30}  # END, AVAILABLE
 
 
+def test_a_configuration_that_changes(base, tmp_path, caplog):
+    path = tmp_path / "models.config"
+    model = 'name: "{}" base_path: "{}" model_platform: "tensorflow"'
+
+    def config(model):
+        return f"model_config_list {{ config {{ {model} }} }}"
+
+    def wait(condition):
+        ends = time.monotonic() + 30
+        while not condition() and time.monotonic() < ends:
+            time.sleep(0.02)
+        assert condition()
+
+    path.write_text(config(model.format("small", base)))
+    server = ModelServer(model_config_file=path, poll_seconds=0.05)
+    with caplog.at_level("INFO", "kerasner"):
+        path.write_text("garbage {")
+        wait(lambda: "is not in effect" in caplog.text)
+        assert server.server.models.names == ["small"]
+        elsewhere = tmp_path / "elsewhere"
+        shutil.copytree(base / "1", elsewhere / "7")
+        path.write_text(config(model.format("other", elsewhere)))
+        wait(lambda: "was read again" in caplog.text)
+    assert server.server.models.available == {"other": [7]}
+    server.stop()
+
+
 def test_draining(base):
     """What is under way is answered, what comes then is refused."""
     server = ModelServer(models={"small": base})

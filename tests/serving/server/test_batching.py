@@ -35,7 +35,8 @@ def definition(inputs, outputs):
 
 STRING, FLOAT, INT = types_pb2.DT_STRING, types_pb2.DT_FLOAT, types_pb2.DT_INT32
 LETTERS = definition(
-    {"text": (STRING, [-1])}, {"letters": (STRING, [-1, -1]), "counts": (INT, [-1])}
+    {"text": (STRING, [-1])},
+    {"letters": (STRING, [-1, -1]), "counts": (INT, [-1]), "three": (INT, [-1, 3])},
 )
 CELLS = definition(
     {"tokens": (STRING, [-1, -1])}, {"upper": (STRING, [-1, -1]), "lengths": (INT, [-1])}
@@ -64,6 +65,7 @@ class Model:
         return {
             "letters": letters.to_tensor(""),
             "counts": tf.cast(letters.row_lengths(), tf.int32),
+            "three": tf.cast(letters.row_lengths()[:, None] * [1, 2, 3], tf.int32),
         }
 
     def cells(self, tokens):
@@ -75,7 +77,7 @@ class Model:
         values = values.numpy().tolist()
         self.batches.append(values)
         self.entered.release()
-        self.go.wait(30)
+        assert self.go.wait(30)
         if b"bad" in values:
             raise tf.errors.InvalidArgumentError(None, None, "a bad text")
 
@@ -121,9 +123,9 @@ async def code_of(answer):
 
 
 def letters(answer):
-    return [[bytes(c) for c in row] for row in answer["letters"].tolist()], answer[
-        "counts"
-    ].tolist()
+    counts = answer["counts"].tolist()
+    assert answer["three"].tolist() == [[n, 2 * n, 3 * n] for n in counts]
+    return [[bytes(c) for c in row] for row in answer["letters"].tolist()], counts
 
 
 def test_what_waits_is_computed_together_and_cut_apart(model):
@@ -249,9 +251,10 @@ def test_a_further_thread_takes_a_full_batch_or_what_has_waited_for_long(model):
     async def scenario(predictor):
         first = await busy(predictor, model)
         full = [ask(predictor, model, b"x") for _ in range(4)]
-        await asyncio.to_thread(model.entered.acquire)  # at once, though the first still computes
+        at_once = await asyncio.to_thread(model.entered.acquire, True, 10)
         late = ask(predictor, model, b"y")
-        await asyncio.to_thread(model.entered.acquire)
+        in_the_end = await asyncio.to_thread(model.entered.acquire, True, 10)
+        assert at_once and in_the_end  # though the first still computes
         model.go.set()
         await asyncio.gather(first, *full, late)
 
@@ -311,6 +314,19 @@ def test_what_nobody_waits_for_is_not_computed(model):
 
     assert run(scenario) == CODES.DEADLINE_EXCEEDED
     assert model.batches == [[b"first"], [b"kept"]]
+
+
+def test_a_deadline_ends_what_is_being_computed(model):
+    async def scenario(predictor):
+        model.go.clear()
+        now = asyncio.get_running_loop().time()
+        code = await code_of(ask(predictor, model, b"long", deadline=now + 0.05))
+        model.go.set()
+        assert letters(await ask(predictor, model, b"ab")) == ([[b"a", b"b"]], [2])
+        return code
+
+    assert run(scenario) == CODES.DEADLINE_EXCEEDED
+    assert model.batches == [[b"long"], [b"ab"]]
 
 
 def test_waiting_for_a_batch_to_fill(model):

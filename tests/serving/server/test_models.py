@@ -236,6 +236,15 @@ def test_reload(add, make):
     assert raised.value.code == CODES.UNKNOWN
 
 
+def test_reload_makes_few_copies(add, make):
+    models = make(Source("small", add(1)))
+    updated(models)
+    with pytest.raises(ServingError) as raised:
+        asyncio.run(models.reload([Source(f"copy{n}", add(1)) for n in range(5)]))
+    assert raised.value.code == CODES.RESOURCE_EXHAUSTED
+    assert models.available == {"small": [1]}
+
+
 def test_reload_reads_no_other_folder(add, make):
     base, secret = add(1), add(1, name="secret")
     os.symlink(secret, base / "link")

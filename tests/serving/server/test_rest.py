@@ -19,7 +19,9 @@ from kerasner.serving.server.status import ServingError
 
 MAX_BYTES = 100_000
 TIMEOUT = 2.0
-SETTINGS = types.SimpleNamespace(rest_max_bytes=MAX_BYTES, rest_timeout=TIMEOUT)
+SETTINGS = types.SimpleNamespace(
+    rest_max_bytes=MAX_BYTES, rest_timeout=TIMEOUT, max_queue_bytes=2 * MAX_BYTES
+)
 TEXTS = ["Abel Arnstad lives in Avalund .", "", "Axonix Group 🗽 opened an office in Avalund ."]
 PREDICT = "/v1/models/echo:predict"
 

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "serving.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.M)
 
+PORTS = r"\b8[56]0[01]\b"
+
 
 def free_port() -> str:
     with socket.create_server(("localhost", 0)) as taken:
@@ -24,7 +26,7 @@ def outputs(tmp_path_factory) -> dict[str, str]:
     """What the commands print that are run, and the Python at the end of all."""
     folder = tmp_path_factory.mktemp("guide")
     (folder / "serving").symlink_to(ROOT / "serving")
-    ports = {"8500": free_port(), "8501": free_port()}
+    ports = {port: free_port() for port in ("8500", "8501", "8600", "8601")}
     path = f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -e; "
     printed, servers = {}, []
 
@@ -37,8 +39,8 @@ def outputs(tmp_path_factory) -> dict[str, str]:
 
     try:
         for kind, block in BLOCKS:
-            block = re.sub(r"\b850[01]\b", lambda match: ports[match[0]], block)
-            if block.startswith("kerasner serve"):
+            block = re.sub(PORTS, lambda match: ports[match[0]], block)
+            if kind == "bash" and block.startswith("kerasner serve"):
                 with (folder / "server.log").open("w") as log:
                     command = ["bash", "-c", path + "exec " + block]
                     servers.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
@@ -48,16 +50,17 @@ def outputs(tmp_path_factory) -> dict[str, str]:
                         "--fail-with-body",
                         "--fail-with-body --retry 60 --retry-delay 1 --retry-all-errors",
                     )  # the server is still starting
-                printed[block.split()[0]] = run(block)
+                first = block.split()[0]
+                printed[first] = printed.get(first, "") + run(block)
         script = "\n".join(block for kind, block in BLOCKS if kind == "python")
-        script = re.sub(r"\b850[01]\b", lambda match: ports[match[0]], script)
+        script = re.sub(PORTS, lambda match: ports[match[0]], script)
         (folder / "guide.py").write_text(script, encoding="utf-8")
         printed["guide.py"] = run("python guide.py")
     finally:
         for server in servers:
             server.terminate()
             server.wait(60)
-    assert [server.returncode for server in servers] == [0]
+    assert [server.returncode for server in servers] == [0, 0]
     return printed
 
 
@@ -67,6 +70,7 @@ def test_commands(outputs):
     assert re.findall(r"Bernhard Riemann|Göttingen", outputs["curl"]) == [
         "Bernhard Riemann", "Göttingen",
     ]  # fmt: skip
+    assert '"version": "1"' in outputs["curl"]  # by TLS
 
 
 @pytest.mark.slow
@@ -90,7 +94,8 @@ def test_links_lead_somewhere():
 
 
 def test_what_is_not_run_says_so():
-    """Only what needs Docker, a cluster or a tool that is not here."""
+    """Only what needs Docker, a cluster or a tool that is not here, and a server of other paths."""
     assert {kind for kind, _ in BLOCKS} == {"bash", "python", "console"}
     shown = {block.split()[0] for kind, block in BLOCKS if kind == "console"}
-    assert shown == {"docker", "tensorflow_model_server", "serving/clients/grpcurl.sh"}
+    known = {"docker", "tensorflow_model_server", "serving/clients/grpcurl.sh", "kerasner"}
+    assert shown == known

@@ -237,10 +237,11 @@ def test_reload(add, make):
 
 
 def test_reload_makes_few_copies(add, make):
-    models = make(Source("small", add(1)))
+    base = add(1)
+    models = make(Source("small", base))
     updated(models)
     with pytest.raises(ServingError) as raised:
-        asyncio.run(models.reload([Source(f"copy{n}", add(1)) for n in range(5)]))
+        asyncio.run(models.reload([Source(f"copy{n}", base) for n in range(5)]))
     assert raised.value.code == CODES.RESOURCE_EXHAUSTED
     assert models.available == {"small": [1]}
 

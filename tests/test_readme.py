@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# One after the other, in one process: a command needs what those before it made.
+pytestmark = pytest.mark.xdist_group("readme")
+
 ROOT = Path(__file__).parents[1]
 # Installing is what CI does before any test.
 INSTALLATION = "pip install "

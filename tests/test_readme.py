@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-# One after the other, in one process: a command needs what those before it made.
-pytestmark = pytest.mark.xdist_group("readme")
-
 ROOT = Path(__file__).parents[1]
 # Installing is what CI does before any test.
 INSTALLATION = "pip install "
@@ -48,7 +45,7 @@ def run(command: str, place: Path) -> str:
         text=True,
         timeout=300,
     )
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.returncode == 0, f"{command}\n{result.stderr[-3000:]}"
     return result.stdout
 
 
@@ -59,9 +56,10 @@ def test_first_command_prints_what_is_shown(place):
     assert printed == shown
 
 
-@pytest.mark.parametrize("command", commands()[1:])
-def test_command(command, place):
-    run(command, place)
+def test_commands_in_their_order(place):
+    """One test, for a command needs what those before it made."""
+    for command in commands()[1:]:
+        run(command, place)
 
 
 def test_python(place):

@@ -92,7 +92,7 @@ class Chainer:
         for step in self._text_steps:
             step.run(memory)
         encoded = {key: memory[name] for key, name in self._network_inputs.items()}
-        if encoded["words"].dtype.is_floating:  # there is no id of padding
+        if encoded["words"].shape.rank > 1:  # there is no one id of padding
             encoded["mask"] = tf.ones_like(inputs[0], tf.float32)
         return encoded
 

@@ -57,14 +57,14 @@ def product_quantize(
     codebook = np.zeros((subspaces, centroids, dim // subspaces), np.float32)
     for piece in range(subspaces):
         columns = slice(piece * codebook.shape[2], (piece + 1) * codebook.shape[2])
-        found = _k_means(np.ascontiguousarray(sample[:, columns]), centroids, rng)
+        found = k_means(np.ascontiguousarray(sample[:, columns]), centroids, rng)
         codebook[piece, : len(found)] = found
         if size:
             codes[:, piece] = _nearest(np.ascontiguousarray(matrix[:, columns]), found)
     return codes, codebook
 
 
-def _k_means(points: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def k_means(points: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """At most `n` centroids of float32 points [V, d]."""
     distinct = np.unique(points, axis=0)
     if len(distinct) <= n:

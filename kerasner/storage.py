@@ -79,6 +79,20 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a model.
+
+    Raises:
+        ArchiveError: there is none, or it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArchiveError(f"{path.parent}: no model here, expected a file {path.name}") from None
+    except (OSError, ValueError) as error:
+        raise ArchiveError(f"{path}: damaged: {error}") from error
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a saved model.
 
@@ -86,12 +100,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         ArchiveError: there is no model in the folder, or none that this version reads.
     """
     path = folder / CONFIG_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArchiveError(f"{folder}: no model here, expected a file {CONFIG_FILE}") from None
-    except (OSError, ValueError) as error:
-        raise ArchiveError(f"{path}: damaged: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArchiveError(f"{path}: expected a model of format {FORMAT}")
     config = content.get("config")

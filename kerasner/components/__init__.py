@@ -2,6 +2,7 @@
 
 from kerasner.components.converters import BioConverter, OneHotter
 from kerasner.components.embedders import FastText, Glove, Navec
+from kerasner.components.language_model import LanguageModelEmbedder
 from kerasner.components.matrices import EmbMatAssembler, RandomEmbMat
 from kerasner.components.ner import Ner
 from kerasner.components.ner_svm import NerSvm
@@ -18,6 +19,7 @@ __all__ = [
     "EmbMatAssembler",
     "FastText",
     "Glove",
+    "LanguageModelEmbedder",
     "Mask",
     "Navec",
     "Ner",

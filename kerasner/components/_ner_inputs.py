@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasner.config import check_number
 from kerasner.errors import ConfigError
+from kerasner.few_shot.language_model import LanguageModel
 from kerasner.layers import CharCNN, QuantizedEmbedding
 
 _WIDTHS = (3, 4, 5, 7)  # of the convolutions of DeepPavlov's character branch
@@ -48,6 +49,8 @@ def word_embedding(
     words: keras.layers.Layer | int | None, table: Table
 ) -> keras.layers.Layer | None:
     """The layer of words that come by an embedder, as so many ids, or as vectors (None)."""
+    if isinstance(words, LanguageModel):
+        raise ConfigError("ner: in: a language model goes with ner_svm; expected word vectors")
     if isinstance(words, int):
         if table.dim is None:
             raise ConfigError(

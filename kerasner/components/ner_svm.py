@@ -11,6 +11,7 @@ from kerasner.components._checks import check_flags
 from kerasner.config import check_number
 from kerasner.errors import ArchiveError, ConfigError
 from kerasner.few_shot import SvmNetwork, fitting
+from kerasner.few_shot.language_model import LanguageModel
 from kerasner.few_shot.machines import KERNELS
 from kerasner.network import token_mask
 from kerasner.registry import register
@@ -32,6 +33,8 @@ class NerSvm:
         decay: how much those of a neighbour count, to the power of its distance.
         threshold: probability above which a token gets a tag other than O. Scores are shifted
             alike, so that a tag is chosen where its score is the highest.
+        transitions: how much the tag of the token before counts, by what it makes of the
+            probability of a tag in the sentences learnt from; 0: each tag by itself.
         seed: of what is drawn in fitting.
         save_path: folder of the trained model.
         load_path: folder where a trained model is looked for if there is none in save_path.
@@ -47,6 +50,7 @@ class NerSvm:
         window: int = 1,
         decay: float = 0.35,
         threshold: float = 0.35,
+        transitions: float = 0.25,
         seed: int = 42,
         save_path: str | None = None,
         load_path: str | None = None,
@@ -68,14 +72,16 @@ class NerSvm:
         check_number("ner_svm: window", window, 0, whole=True)
         check_number("ner_svm: decay", decay, 0, 1)
         check_number("ner_svm: threshold", threshold, 1e-6, 1 - 1e-6)
+        check_number("ner_svm: transitions", transitions, 0, 10)
         check_number("ner_svm: seed", seed, 0, 2**32 - 1, whole=True)
         self._network_settings = {
             "kernel": kernel,
             "gamma": None if gamma == "auto" else gamma,
             "window": window,
             "decay": decay,
+            "use_crf": transitions > 0,
         }
-        self._settings = fitting.SvmSettings(C, class_weight, threshold, seed)
+        self._settings = fitting.SvmSettings(C, class_weight, threshold, seed, transitions)
         self._n_vectors = 0
         self.save_path = save_path
         self.load_path = load_path
@@ -98,8 +104,22 @@ class NerSvm:
                 f"of {'characters' if n_chars is not None else 'a vocabulary of words'}, which "
                 "have no vectors without training"
             )
+        if isinstance(words, LanguageModel):
+            if features:
+                raise ConfigError(
+                    "ner_svm: in: the language model knows of letters and characters; expected no "
+                    f"further inputs, received {sorted(features)}"
+                )
+            words, language_model = None, words
+        else:
+            language_model = None
         return SvmNetwork(
-            tags, words, self._n_vectors, scheme=scheme_of(tags), **self._network_settings
+            tags,
+            words,
+            language_model,
+            self._n_vectors,
+            scheme=scheme_of(tags),
+            **self._network_settings,
         )
 
     def fitted(self, network: SvmNetwork, batches: tf.data.Dataset) -> SvmNetwork:

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "archives"
 REGISTRY = "registry.json"
+TAGGER = "tagger"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a file, on any system
 _MAX_UNPACKED = 2**30  # bytes; far above any model of this kind
 
 
-def names() -> list[str]:
-    """Names of the models that come with kerasner."""
-    return sorted(_registry())
+def names(kind: str = TAGGER) -> list[str]:
+    """Names of the models that come with kerasner: of taggers, or of "language_model"s."""
+    return sorted(name for name, entry in _registry().items() if entry.get("kind", TAGGER) == kind)
 
 
 def pretrained(name: str) -> "Tagger":
@@ -42,15 +43,23 @@ def pretrained(name: str) -> "Tagger":
 
     Example: `kerasner.pretrained("ner_conll2003")(["Bernhard Riemann lived in Göttingen"])`
     """
-    registry = _registry()
-    if name not in registry:
-        raise ArchiveError(f"no model is called {name!r}: {nearest(name, registry)}")
+    if name not in (known := names()):
+        raise ArchiveError(f"no model is called {name!r}: {nearest(name, known)}")
     from kerasner.tagger import Tagger  # not above: the names are known without TensorFlow
 
     with tempfile.TemporaryDirectory(prefix="kerasner-") as folder:
-        for archive in registry[name]["archives"]:
-            unpack(FOLDER / archive["file"], archive["sha256"], Path(folder))
+        unpack_model(name, Path(folder))
         return Tagger.load(folder)
+
+
+def unpack_model(name: str, folder: Path) -> None:
+    """Unpacks the files of a registered model into an existing folder.
+
+    Raises:
+        ArchiveError: a missing or damaged archive.
+    """
+    for archive in _registry()[name]["archives"]:
+        unpack(FOLDER / archive["file"], archive["sha256"], folder, archive.get("as"))
 
 
 def pack(files: list[Path], archive: Path) -> str:
@@ -70,8 +79,14 @@ def pack(files: list[Path], archive: Path) -> str:
     return sha256(archive)
 
 
-def unpack(archive: Path, expected_sha256: str, folder: Path) -> None:
+def unpack(archive: Path, expected_sha256: str, folder: Path, file_name: str | None = None) -> None:
     """Checks an archive and unpacks its files into an existing folder.
+
+    Args:
+        archive: a zip file.
+        expected_sha256: its checksum.
+        folder: existing.
+        file_name: what its only file is to be called; None: as in the archive.
 
     Raises:
         ArchiveError: the archive is missing, has another checksum, or holds other things than
@@ -92,7 +107,8 @@ def unpack(archive: Path, expected_sha256: str, folder: Path) -> None:
             for entry in source.infolist():
                 if not _PLAIN_NAME.fullmatch(entry.filename):
                     raise ArchiveError(f"{archive} holds {entry.filename!r}; expected plain files")
-                with source.open(entry) as packed, open(folder / entry.filename, "wb") as file:
+                target = folder / (file_name or entry.filename)
+                with source.open(entry) as packed, open(target, "wb") as file:
                     shutil.copyfileobj(packed, file)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise ArchiveError(f"{archive} is damaged: {error}") from error

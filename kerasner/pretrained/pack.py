@@ -1,5 +1,7 @@
 """Makes a trained model one of those that come with kerasner: python -m kerasner.pretrained.pack.
 
+The model is a tagger, or a language model.
+
     python -m kerasner.pretrained.pack FOLDER NAME [--version 1]
 
 Writes two archives beside the registry: the model's own files, its weights as float16, and its word
@@ -10,29 +12,46 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kerasner import storage
+from kerasner.components import language_model
 from kerasner.pretrained import archives
 
 
 def pack_model(folder: Path, name: str, version: int = 1) -> None:
     """Packs the model that training wrote to `folder` and registers it as `name`."""
-    storage.read_config(folder)
-    weights = storage.load_weights(folder / storage.WEIGHTS_FILE)
-    vectors = [file for file in folder.glob("*.npz") if file.name != storage.WEIGHTS_FILE]
+    entry: dict[str, Any] = {"version": version}
+    if (folder / f"{language_model.NAME}.json").is_file():
+        entry["kind"] = language_model.NAME
+        weights = folder / f"{language_model.NAME}-weights.npz"  # 8-bit already
+    else:
+        storage.read_config(folder)
+        weights = folder / storage.WEIGHTS_FILE
+    vectors = [file for file in folder.glob("*.npz") if file != weights]
     with tempfile.TemporaryDirectory(prefix="kerasner-") as scratch:
-        halved = Path(scratch) / storage.WEIGHTS_FILE
-        storage.save_weights(halved, {k: v.astype(np.float16) for k, v in weights.items()})
-        own = [file for file in folder.iterdir() if file.suffix != ".npz"]
-        entries = [_packed([*own, halved], f"{name}-{version}.zip")]
-    for file in vectors:
-        entries.append(_packed([file], f"vectors-{archives.sha256(file)[:12]}.zip"))
+        own = [file for file in folder.iterdir() if file not in vectors]
+        if "kind" not in entry:
+            halved = Path(scratch) / weights.name
+            values = storage.load_weights(weights).items()
+            storage.save_weights(halved, {key: value.astype(np.float16) for key, value in values})
+            own = [halved if file == weights else file for file in own]
+        entry["archives"] = [_packed(own, f"{name}-{version}.zip")]
+    entry["archives"] += [_shared(file) for file in vectors]
     path = archives.FOLDER / archives.REGISTRY
     registry = json.loads(path.read_text(encoding="utf-8"))
-    registry[name] = {"version": version, "archives": entries}
-    storage.write_json(path, registry)
+    storage.write_json(path, {**registry, name: entry})
+
+
+def _shared(vectors: Path) -> dict[str, str]:
+    """The archive of word vectors, which may be there already, under another model's name."""
+    archive = f"vectors-{archives.sha256(vectors)[:12]}.zip"
+    if not (archives.FOLDER / archive).is_file():
+        return _packed([vectors], archive)
+    sha256 = archives.sha256(archives.FOLDER / archive)
+    return {"file": archive, "sha256": sha256, "as": vectors.name}
 
 
 def _packed(files: list[Path], name: str) -> dict[str, str]:

@@ -1,0 +1,244 @@
+"""The language model of few-shot tagging: what a word is like, and what its place asks for."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasner.encoders import build_layer
+from kerasner.layers import LSTM
+
+LETTERS = 7  # none of the kinds of `Capitalization("extended")`, and these six
+# How much groups of features of unit length count, and how sharply clusters are told apart: chosen
+# on the valid part of Collection3.
+_WORD, _EXPECTATION = 0.5, 0.5
+_SHARPNESS = 12.0
+
+
+@keras.saving.register_keras_serializable("kerasner")
+class LanguageModel(keras.layers.Layer):
+    """Predicts a word from both sides of its sentence; what it computes for that are features.
+
+    A token comes as three ids: its word, how its letters are capitalized, and its last characters.
+    Their vectors make one vector of the token (E wide). From it a dense network makes the *type* of
+    the token, and an LSTM in each direction over the sentence, with a dense network over what the
+    two know left and right of a place, makes the *expectation* at that place. The log-probability
+    of a word at a place is the product of type and expectation, plus a bias of the word and the log
+    of its frequency. So both live in one space, in which words that can stand in the same places
+    are close, whatever they are about.
+
+    It is trained by `kerasner.pretraining` and frozen afterwards.
+
+    Args:
+        token_embedding: layer from word ids [...] to vectors [..., D], id 0 being padding.
+        endings: number of ids of last characters, padding and unknown ones included.
+        units: width of the LSTM of each direction.
+        dim: width K of types and expectations.
+        hidden: width of the hidden layer of both dense networks.
+        ending_dim: width of the vectors of last characters.
+        clusters: number of kinds of tokens, see `features`.
+        dropout: rate, on the inputs and outputs of the LSTM.
+        word_dropout: probability, in training, that the LSTM reads a word as unknown.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: token vectors, float [B, T, E], as `token_vectors` gives them.
+        mask: bool [B, T].
+        training: Python bool or None.
+
+    Returns:
+        Expectations, float32 [B, T, K]; that of a place does not depend on its own token.
+
+    Example:
+
+    ```python
+    vectors = language_model.token_vectors(ids)  # int [B, T, 3] -> [B, T, E]
+    expectations = language_model(vectors, mask=ids[..., 0] != 0)
+    types, bias = language_model.types(vectors)
+    ```
+
+    References:
+        Melamud, Goldberger, Dagan (2016): context2vec: learning generic context embedding with
+        bidirectional LSTM.
+        Peters et al. (2018): Deep contextualized word representations.
+    """
+
+    def __init__(
+        self,
+        token_embedding: keras.layers.Layer,
+        endings: int,
+        units: int = 256,
+        dim: int = 128,
+        hidden: int = 256,
+        ending_dim: int = 32,
+        clusters: int = 256,
+        dropout: float = 0.15,
+        word_dropout: float = 0.05,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.settings = {
+            "units": units,
+            "dim": dim,
+            "hidden": hidden,
+            "ending_dim": ending_dim,
+            "clusters": clusters,
+            "dropout": dropout,
+            "word_dropout": word_dropout,
+        }
+        self.supports_masking = True
+        policy = {"dtype": self.dtype_policy}
+        self.token_embedding = token_embedding
+        self.endings = endings
+        self.ending_embedding = keras.layers.Embedding(endings, ending_dim, dtype="float32")
+        self.lstm = LSTM(units, bidirectional=True, **policy)
+        self.context_hidden = keras.layers.Dense(hidden, "relu", **policy)
+        self.context_out = keras.layers.Dense(dim, dtype="float32")
+        self.type_hidden = keras.layers.Dense(hidden, "relu", **policy)
+        self.type_out = keras.layers.Dense(dim + 1, dtype="float32")
+        self._dropout = keras.layers.Dropout(dropout, dtype="float32")
+
+    @property
+    def dim(self) -> int:
+        """Width of types and expectations."""
+        return self.settings["dim"]
+
+    @property
+    def word_dim(self) -> int:
+        """Width of the word vectors, with which token vectors begin."""
+        return self.token_embedding.output_dim
+
+    @property
+    def width(self) -> int:
+        """Width of token vectors, E."""
+        return self.word_dim + LETTERS + self.settings["ending_dim"]
+
+    def build(self, input_shape: Any = None) -> None:
+        if self.built:
+            return
+        settings, width = self.settings, self.width
+        build_layer(self.token_embedding, (None,))
+        build_layer(self.ending_embedding, (None,))
+        build_layer(self.lstm, (None, None, width))
+        build_layer(self.context_hidden, (None, None, 2 * settings["units"]))
+        build_layer(self.type_hidden, (None, width))
+        for layer in (self.context_out, self.type_out):
+            build_layer(layer, (None, settings["hidden"]))
+        # Of running text, set when training ends. What differs from the means is telling.
+        self.mean_type = self._statistic("mean_type", (self.dim,))
+        self.mean_expectation = self._statistic("mean_expectation", (self.dim,))
+        self.centroids = self._statistic("centroids", (settings["clusters"], self.dim))
+        self.built = True
+
+    def _statistic(self, name: str, shape: tuple[int, ...]) -> Any:
+        return self.add_weight(
+            name=name, shape=shape, dtype="float32", initializer="zeros", trainable=False
+        )
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """The weights that are set when training ends, by their names."""
+        names = ("mean_type", "mean_expectation", "centroids")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def named_layers(self) -> dict[str, keras.layers.Layer]:
+        """The layers that have weights, by the names under which these are stored."""
+        return {
+            "token_embedding": self.token_embedding,
+            "ending_embedding": self.ending_embedding,
+            "lstm": self.lstm,
+            "context_hidden": self.context_hidden,
+            "context_out": self.context_out,
+            "type_hidden": self.type_hidden,
+            "type_out": self.type_out,
+        }
+
+    def token_vectors(self, ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Ids of tokens, int [..., 3] -> float32 [..., E]; zeros where the word is 0."""
+        words, letters, endings = tf.unstack(ids, axis=-1)
+        if training and self.settings["word_dropout"]:
+            drawn = tf.random.uniform(tf.shape(words)) < self.settings["word_dropout"]
+            words = tf.where(drawn & (words > 1), tf.ones_like(words), words)
+        vectors = tf.concat(
+            [
+                tf.math.l2_normalize(tf.cast(self.token_embedding(words), tf.float32), axis=-1),
+                tf.one_hot(letters, LETTERS),
+                tf.cast(self.ending_embedding(endings), tf.float32),
+            ],
+            axis=-1,
+        )
+        return vectors * tf.cast(words > 0, tf.float32)[..., None]
+
+    def types(self, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Token vectors [..., E] -> types [..., K] and biases [...]."""
+        outputs = self.type_out(self.type_hidden(vectors))
+        return outputs[..., :-1], outputs[..., -1]
+
+    def call(self, inputs, mask=None, training=None):
+        states = self.lstm(self._dropout(inputs, training=training), mask=mask, training=training)
+        forward, backward = tf.split(states, 2, axis=-1)
+        # What is known to the left and to the right of each place, without the place itself.
+        left = tf.pad(forward, [[0, 0], [1, 0], [0, 0]])[:, :-1]
+        right = tf.pad(backward, [[0, 0], [0, 1], [0, 0]])[:, 1:]
+        sides = tf.cast(tf.concat([left, right], axis=-1), tf.float32)
+        return self.context_out(self.context_hidden(self._dropout(sides, training=training)))
+
+    def token_features(self, ids: tf.Tensor) -> tf.Tensor:
+        """Ids of tokens, int [..., 3] -> what `features` takes, float32 [..., K + E]."""
+        vectors = self.token_vectors(ids)
+        return tf.concat([self.types(vectors)[0], vectors], axis=-1)
+
+    def features(self, tokens: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Features of tokens in their sentences, in groups of unit length.
+
+        Args:
+            tokens: of `token_features`, [B, T, K + E].
+            mask: bool [B, T].
+
+        Returns:
+            What to use of a token and of its neighbours: letters and type, [B, T, F]; and what to
+            use of the token alone: word vector, expectation, the sum of type and expectation, and
+            the square roots of the probabilities of the clusters near that sum, [B, T, G].
+        """
+        types, vectors = tf.split(tokens, [self.dim, self.width], axis=-1)
+        types = _unit(types - tf.convert_to_tensor(self.mean_type))
+        expectations = _unit(self(vectors, mask=mask) - tf.convert_to_tensor(self.mean_expectation))
+        both = _unit(types + expectations)
+        closeness = tf.matmul(both, tf.convert_to_tensor(self.centroids)[None], transpose_b=True)
+        words, letters, _ = tf.split(vectors, [self.word_dim, LETTERS, -1], axis=-1)
+        own = [
+            _WORD * words,
+            _EXPECTATION * expectations,
+            both,
+            tf.sqrt(tf.nn.softmax(_SHARPNESS * closeness)),
+        ]
+        return tf.concat([letters, types], axis=-1), tf.concat(own, axis=-1)
+
+    @property
+    def feature_widths(self) -> tuple[int, int]:
+        """Widths F and G of `features`."""
+        own = self.word_dim + 2 * self.dim + self.settings["clusters"]
+        return LETTERS + self.dim, own
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.dim)
+
+    def get_config(self) -> dict[str, Any]:
+        embedding = keras.saving.serialize_keras_object(self.token_embedding)
+        return {
+            **super().get_config(),
+            **self.settings,
+            "endings": self.endings,
+            "token_embedding": embedding,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LanguageModel":
+        config = dict(config)
+        config["token_embedding"] = keras.saving.deserialize_keras_object(config["token_embedding"])
+        return cls(**config)
+
+
+def _unit(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(vectors, axis=-1)

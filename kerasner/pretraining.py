@@ -1,0 +1,425 @@
+"""Trains the language model of few-shot tagging on raw text: python -m kerasner.pretraining.
+
+    python -m kerasner.pretraining lm_ru TEXT... --vectors navec.tar --language ru
+
+Texts are UTF-8 files, plain or compressed (.gz, .xz, .bz2), a paragraph or sentence a line; or
+folders of tagged sentences in the format of CoNLL-2003, of which the tokens of train.txt are read. A
+run that was stopped goes on when the command is given again.
+"""
+
+import argparse
+import bz2
+import contextlib
+import gzip
+import hashlib
+import json
+import logging
+import lzma
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasner import storage
+from kerasner.components import TextSplitter, language_model
+from kerasner.components.language_model import LanguageModelText
+from kerasner.data.conll import Conll2003Reader
+from kerasner.errors import DataError, KerasnerError
+from kerasner.few_shot.language_model import LanguageModel
+from kerasner.product_vectors import k_means
+
+_LOG = logging.getLogger(__name__)
+_OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+_LINES_AT_ONCE = 2_000
+_TYPES_AT_ONCE = 10_000
+_LEAST_TOKENS = 3  # of a sentence that teaches anything
+_WARM_UP = 200  # batches
+_PARTS = 20  # of an epoch; the state is saved after each
+
+
+class Settings(NamedTuple):
+    """How a language model is trained.
+
+    Attributes:
+        epochs: passes over the text.
+        batch_tokens: tokens a batch, padding included.
+        learning_rate: of Adam; it falls to 0 in a straight line.
+        samples: words drawn a batch, from which the right one is to be told.
+        min_count: words that occur less often are read but not predicted.
+        held_out: sentences for the perplexity, and of no other use.
+        max_tokens: longer sentences are cut.
+        policy: of Keras, for the large products; "mixed_bfloat16" is faster where processors have
+            instructions for it.
+        seed: of all that is drawn.
+    """
+
+    epochs: int = 3
+    batch_tokens: int = 2500
+    learning_rate: float = 2e-3
+    samples: int = 2048
+    min_count: int = 3
+    held_out: int = 1000
+    max_tokens: int = 80
+    policy: str = "float32"
+    seed: int = 1
+
+
+class Corpus(NamedTuple):
+    """Sentences as numbers of words, the words being sorted by falling frequency.
+
+    Attributes:
+        words: distinct tokens, each with its letter case, strings [V].
+        counts: how often each occurs, int64 [V].
+        tokens: of all sentences, int32 [N].
+        splits: where sentences begin and end in these, int64 [S + 1].
+    """
+
+    words: list[bytes]
+    counts: np.ndarray
+    tokens: np.ndarray
+    splits: np.ndarray
+
+    @classmethod
+    def of(cls, sentences: Iterable[Sequence[bytes]], max_tokens: int) -> "Corpus":
+        number_of: dict[bytes, int] = {}
+        tokens: list[np.ndarray] = []
+        for sentence in sentences:
+            for start in range(0, len(sentence), max_tokens):
+                piece = sentence[start : start + max_tokens]
+                if len(piece) >= _LEAST_TOKENS:
+                    numbers = [number_of.setdefault(word, len(number_of)) for word in piece]
+                    tokens.append(np.array(numbers, np.int32))
+        if not tokens:
+            raise DataError(f"expected text, found no sentence of {_LEAST_TOKENS} tokens or more")
+        flat = np.concatenate(tokens)
+        counts = np.bincount(flat, minlength=len(number_of))
+        order = np.argsort(-counts, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        words = list(number_of)
+        return cls(
+            [words[number] for number in order],
+            counts[order],
+            rank[flat].astype(np.int32),
+            np.cumsum([0, *map(len, tokens)]),
+        )
+
+    def batches(
+        self, sentences: np.ndarray, batch_tokens: int, rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """Sentences of like length together, in a random order: int32 [B, T], padded with -1."""
+        lengths = np.diff(self.splits)[sentences]
+        order = np.argsort(lengths + 4 * rng.random(len(lengths)), kind="stable")
+        groups: list[list[int]] = []
+        longest = 0
+        for place in order:
+            longest = max(longest, lengths[place])
+            if not groups or (len(groups[-1]) + 1) * longest > batch_tokens:
+                groups.append([])
+                longest = lengths[place]
+            groups[-1].append(sentences[place])
+        for index in rng.permutation(len(groups)):
+            rows = [self.tokens[self.splits[i] : self.splits[i + 1]] for i in groups[index]]
+            batch = np.full((len(rows), max(map(len, rows))), -1, np.int32)
+            for row, numbers in zip(batch, rows, strict=True):
+                row[: len(numbers)] = numbers
+            yield batch
+
+
+def pretrain(
+    texts: Sequence[str | Path],
+    save_path: Path,
+    text: LanguageModelText,
+    splitter: TextSplitter,
+    settings: Settings,
+    **sizes: Any,
+) -> dict[str, float]:
+    """Trains a language model and writes it to a folder.
+
+    Args:
+        texts: files and folders, see above.
+        save_path: folder of the model. Beside it lies the state of a run that was stopped.
+        text: what makes ids of tokens, not fitted yet.
+        splitter: from lines to sentences of tokens.
+        settings: how.
+        **sizes: of `LanguageModel`.
+
+    Returns:
+        What was measured: "perplexity" of held-out words that occur often enough to be predicted,
+        given both sides, exact over all such words, of the model as it is saved; "words" predicted,
+        "tokens" of the text, "epochs".
+    """
+    storage.check_writable(save_path.parent)
+    corpus = Corpus.of(read_texts(texts, splitter), settings.max_tokens)
+    _LOG.info("%d tokens, %d sentences", len(corpus.tokens), len(corpus.splits) - 1)
+    if len(corpus.splits) - 1 <= settings.held_out:
+        raise DataError(
+            f"expected more sentences than the {settings.held_out} to be held out, found "
+            f"{len(corpus.splits) - 1}"
+        )
+    text.fit(tf.constant(np.repeat(np.array(corpus.words, object), corpus.counts)))
+    keras.utils.set_random_seed(settings.seed)
+    model = LanguageModel(text.embedder.embedding, text.n_endings, **sizes, dtype=settings.policy)
+    learner = _Learner(model, _ids(text, corpus.words), corpus.counts, settings)
+    rng = np.random.default_rng(settings.seed)
+    shuffled = rng.permutation(len(corpus.splits) - 1)
+    held_out, learnt = shuffled[: settings.held_out], shuffled[settings.held_out :]
+    state = save_path.with_name(f"{save_path.name}.training")
+    content = [repr(text.settings), sizes, settings._asdict(), len(corpus.tokens)]
+    _fit(learner, corpus, learnt, settings, state, content)
+    learner.set_statistics(corpus, learnt[: 4 * settings.held_out], rng)
+    with storage.replacing_folder(save_path) as beside:
+        language_model.save(text, model, beside)
+        # Measured as it is saved: with 8-bit weights.
+        saved = language_model.load(beside)[1]
+        learner = _Learner(saved, learner.ids, corpus.counts, settings)
+        perplexity = learner.perplexity(corpus, held_out, rng)
+        measured = {
+            "perplexity": round(perplexity, 2),
+            "words": learner.n_words,
+            "tokens": len(corpus.tokens),
+            "epochs": settings.epochs,
+        }
+        storage.write_json(beside / "measured.json", measured)
+    shutil.rmtree(state, ignore_errors=True)
+    return measured
+
+
+def read_texts(texts: Sequence[str | Path], splitter: TextSplitter) -> Iterator[list[bytes]]:
+    """Sentences of tokens, from files of lines or folders of tagged sentences."""
+    for path in map(Path, texts):
+        if path.is_dir():
+            for tokens, _ in Conll2003Reader().read(path, unescape=True)["train"]:
+                yield [token.encode() for token in tokens]
+            continue
+        try:
+            with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
+                while lines := [line for line, _ in zip(file, range(_LINES_AT_ONCE), strict=False)]:
+                    yield from _sentences(lines, splitter)
+        except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+            raise DataError(f"{path}: cannot be read as text: {error}") from error
+
+
+def _sentences(lines: list[str], splitter: TextSplitter) -> Iterator[list[bytes]]:
+    tokenized = splitter.tokenizer(tf.constant(lines))
+    tokens = tokenized["tokens"]
+    is_first = splitter.sentence_splitter(tokens, tokenized["paragraph_starts"])
+    starts = np.flatnonzero(is_first.values.numpy())
+    for sentence in np.split(tokens.values.numpy(), starts[1:]):
+        yield sentence.tolist()
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
+def _ids(text: LanguageModelText, words: list[bytes]) -> np.ndarray:
+    return text(tf.constant(words)).numpy()
+
+
+class _Learner(keras.Model):
+    """The language model with its loss, over numbers of words [B, T], padded with -1.
+
+    Words are told from words drawn by frequency (sampled softmax), without which each step would
+    cost as much as the vocabulary is large.
+    """
+
+    def __init__(
+        self, model: LanguageModel, ids: np.ndarray, counts: np.ndarray, settings: Settings
+    ) -> None:
+        super().__init__(name="learner")
+        model.build()
+        self.model, self.ids = model, ids
+        self.n_words = int(np.sum(counts >= settings.min_count))
+        self._samples = min(settings.samples, self.n_words)
+        self._ids = tf.constant(ids, tf.int32)
+        share = counts[: self.n_words] / counts[: self.n_words].sum()
+        self._log_share = tf.constant(np.log(share), tf.float32)
+        self._expectations = tf.function(
+            self.expectations, input_signature=[tf.TensorSpec([None, None], tf.int32)]
+        )
+
+    def expectations(self, numbers: tf.Tensor, training: bool = False) -> tf.Tensor:
+        mask = numbers >= 0
+        ids = tf.where(mask[..., None], tf.gather(self._ids, tf.maximum(numbers, 0)), 0)
+        vectors = self.model.token_vectors(ids, training=training)
+        return self.model(vectors, mask=mask, training=training)
+
+    def _types(self, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        vectors = self.model.token_vectors(tf.gather(self._ids, numbers))
+        types, bias = self.model.types(vectors)
+        return types, bias + tf.gather(self._log_share, numbers)
+
+    def call(self, numbers, training=None):
+        is_known = (numbers >= 0) & (numbers < self.n_words)
+        expected = tf.boolean_mask(self.expectations(numbers, training=bool(training)), is_known)
+        right = tf.boolean_mask(numbers, is_known)
+        # Words are sorted by frequency, as this sampler takes for granted.
+        drawn, of_right, of_drawn = tf.random.log_uniform_candidate_sampler(
+            tf.cast(right, tf.int64)[:, None], 1, self._samples, True, self.n_words
+        )
+        drawn = tf.cast(drawn, tf.int32)
+        distinct, place = tf.unique(right)
+        types, bias = self._types(tf.concat([distinct, drawn], 0))
+        count = tf.size(distinct)
+        of_types = tf.reduce_sum(expected * tf.gather(types, place), axis=-1)
+        right_logit = of_types + tf.gather(bias, place) - tf.math.log(of_right[:, 0])
+        product = self.model.compute_dtype
+        logits = tf.matmul(
+            tf.cast(expected, product), tf.cast(types[count:], product), transpose_b=True
+        )
+        logits = tf.cast(logits, tf.float32) + bias[count:] - tf.math.log(of_drawn)
+        logits = tf.where(drawn == right[:, None], -1e9, logits)  # drawn, but right
+        logits = tf.concat([right_logit[:, None], logits], axis=1)
+        self.add_loss(tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - right_logit))
+        return expected
+
+    def set_statistics(
+        self, corpus: Corpus, sentences: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Sets means and clusters to those of sentences."""
+        of_types, of_expectations = [], []
+        for batch in corpus.batches(sentences, 4000, rng):
+            is_token = batch >= 0
+            of_expectations.append(self._expectations(batch).numpy()[is_token])
+            vectors = self.model.token_vectors(self.ids[batch[is_token]])
+            of_types.append(self.model.types(vectors)[0].numpy())
+        points = []
+        for name, values in (("mean_type", of_types), ("mean_expectation", of_expectations)):
+            values = np.concatenate(values)
+            mean = values.mean(axis=0)
+            self.model.statistics[name].assign(mean)
+            points.append(_unit(values - mean))
+        found = k_means(_unit(sum(points)), self.model.settings["clusters"], rng)
+        centroids = np.zeros(self.model.centroids.shape, np.float32)
+        centroids[: len(found)] = _unit(found)
+        self.model.centroids.assign(centroids)
+
+    def perplexity(self, corpus: Corpus, sentences: np.ndarray, rng: np.random.Generator) -> float:
+        """Of the words of sentences, each given all others of its sentence."""
+        blocks = np.array_split(np.arange(self.n_words), -(-self.n_words // _TYPES_AT_ONCE))
+        made = [self._types(tf.constant(block, tf.int32)) for block in blocks]
+        types, bias = (tf.concat(parts, 0) for parts in zip(*made, strict=True))
+        total, count = 0.0, 0
+        for batch in corpus.batches(sentences, 4000, rng):
+            is_known = (batch >= 0) & (batch < self.n_words)
+            expected = self._expectations(batch).numpy()[is_known]
+            logits = tf.matmul(expected, types, transpose_b=True) + bias
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch[is_known], logits)
+            total, count = total + float(tf.reduce_sum(losses)), count + len(expected)
+        return float(np.exp(total / max(count, 1)))
+
+
+def _fit(
+    learner: _Learner,
+    corpus: Corpus,
+    sentences: np.ndarray,
+    settings: Settings,
+    state: Path,
+    content: Any,
+) -> None:
+    """Trains by parts of an epoch, from the part where a run that was stopped had come to."""
+    n_parts = settings.epochs * _PARTS
+    n_batches = _n_batches(corpus, sentences, settings)
+    rate = _Triangle(settings.learning_rate, _WARM_UP, settings.epochs * n_batches)
+    learner.compile(keras.optimizers.Adam(rate, clipnorm=1.0))
+    example = np.zeros([1, _LEAST_TOKENS], np.int32)
+    learner(tf.constant(example), training=False)
+    learner.optimizer.build(learner.trainable_variables)
+    done = tf.Variable(0, dtype=tf.int64)
+    checkpoint = tf.train.Checkpoint(model=learner.model, optimizer=learner.optimizer, done=done)
+    digest = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:12]
+    manager = tf.train.CheckpointManager(checkpoint, state / digest, max_to_keep=1)
+    if manager.restore_or_initialize():
+        _LOG.info("going on after part %d of %d", int(done), n_parts)
+    for part in range(int(done), n_parts):
+        started = time.monotonic()
+        rng = np.random.default_rng([settings.seed, part])
+        # The same order for all parts of an epoch, of which each part takes its share.
+        order = np.random.default_rng([settings.seed, part // _PARTS]).permutation(sentences)
+        chosen = np.array_split(order, _PARTS)[part % _PARTS]
+        batches = tf.data.Dataset.from_generator(
+            lambda chosen=chosen, rng=rng: corpus.batches(chosen, settings.batch_tokens, rng),
+            output_signature=tf.TensorSpec([None, None], tf.int32),
+        )
+        history = learner.fit(batches.prefetch(4), epochs=1, verbose=0)
+        done.assign(part + 1)
+        manager.save()
+        n_tokens = int(np.diff(corpus.splits)[chosen].sum())
+        _LOG.info(
+            "part %d of %d: loss %.4f, %d tokens a second",
+            part + 1,
+            n_parts,
+            history.history["loss"][-1],
+            n_tokens / (time.monotonic() - started),
+        )
+
+
+def _n_batches(corpus: Corpus, sentences: np.ndarray, settings: Settings) -> int:
+    """Batches of an epoch, about."""
+    return -(-int(np.diff(corpus.splits)[sentences].sum()) // settings.batch_tokens)
+
+
+@keras.saving.register_keras_serializable("kerasner")
+class _Triangle(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises from 0 in `up` steps, then falls in a straight line, to 0 after `steps`."""
+
+    def __init__(self, rate: float, up: int, steps: int):
+        self._rate, self._up, self._steps = rate, min(up, steps / 2), steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        left = tf.maximum(1.0 - step / self._steps, 0.01)
+        return self._rate * tf.minimum((step + 1) / self._up, 1.0) * left
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rate": self._rate, "up": self._up, "steps": self._steps}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the language model is written")
+    parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
+    parser.add_argument("--vectors", required=True, help="file of word vectors")
+    parser.add_argument("--format", default="navec", choices=["navec", "glove", "fasttext"])
+    parser.add_argument("--language", default="ru", help="of the sentence splitter")
+    parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
+    parser.add_argument("--keep", default="", help="characters whose diacritics stay, as in йЙ")
+    parser.add_argument("--own-words", type=int, default=200, help="lacking_min_count of --format")
+    parser.add_argument("--units", type=int, default=256)
+    for name, value in Settings._field_defaults.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    options = vars(parser.parse_args(argv))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    embedder = {
+        "class_name": options["format"],
+        "load_path": options["vectors"],
+        "lacking_min_count": options["own_words"],
+    }
+    sanitizer = {"nums": True, "keep": options["keep"]}
+    try:
+        measured = pretrain(
+            options["texts"],
+            options["folder"].absolute(),
+            LanguageModelText(embedder, sanitizer),
+            TextSplitter(options["tokenizer"], options["language"]),
+            Settings(**{name: options[name] for name in Settings._fields}),
+            units=options["units"],
+        )
+    except KerasnerError as error:
+        print(f"kerasner: error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
+    sys.exit(130)

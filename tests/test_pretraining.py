@@ -1,0 +1,224 @@
+"""Training of a language model: what it learns, resuming, its folder, and a tagger on top."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasner
+from kerasner import pretraining
+from kerasner.components import TextSplitter, language_model
+from kerasner.components.language_model import LanguageModelText
+from kerasner.errors import ArchiveError, DataError, KerasnerError
+from kerasner.pretraining import Corpus, Settings
+from kerasner.tagger import Tagger
+
+SIZES = {"units": 16, "dim": 12, "hidden": 16, "ending_dim": 4, "clusters": 10}
+SETTINGS = Settings(
+    epochs=4, batch_tokens=200, learning_rate=0.02, samples=20, min_count=1, held_out=12, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def text_file(corpus, tmp_path_factory):
+    """The sentences of the small corpus, a line each, several times over."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    lines = [" ".join(tokens) for tokens, _ in corpus["train"]]
+    path.write_text("\n".join(lines * 5) + "\n", encoding="utf-8")
+    return path
+
+
+def new_text(vector_file):
+    embedder = {"class_name": "glove", "load_path": str(vector_file), "lacking_min_count": 1}
+    return LanguageModelText(embedder, {"nums": True}, ending_min_words=2)
+
+
+def pretrain(text_file, vector_file, folder, settings=SETTINGS):
+    text, splitter = new_text(vector_file), TextSplitter()
+    return pretraining.pretrain([text_file], folder, text, splitter, settings, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def folder(text_file, vector_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lm") / "lm"
+    pretrain(text_file, vector_file, folder)
+    return folder
+
+
+def test_context_makes_words_less_perplexing(folder, corpus):
+    measured = json.loads((folder / "measured.json").read_text())
+    words = [word for tokens, _ in corpus["train"] for word in tokens]
+    share = np.unique(words, return_counts=True)[1] / len(words)
+    by_frequency_alone = np.exp(-(share * np.log(share)).sum())
+    assert measured["perplexity"] < by_frequency_alone / 2
+    assert measured["words"] == len(set(words))
+
+
+def test_words_for_the_same_places_have_like_types(folder):
+    text, model = language_model.load(folder)
+
+    def types(*words):
+        made = model.types(model.token_vectors(text(tf.constant(words))))[0] - model.mean_type
+        return tf.math.l2_normalize(made, axis=-1).numpy()
+
+    places = types("Avalund", "Brixby", "Galvia", "Hexberg")
+    assert (places @ places.T).min() > (places @ types("said", ".", "by", "Nobody").T).max()
+
+
+def test_a_stopped_run_goes_on(text_file, vector_file, tmp_path, monkeypatch, caplog):
+    whole = pretrain(text_file, vector_file, tmp_path / "whole")
+    original, calls = pretraining._Learner.fit, []
+
+    def stopping(self, *args, **kwargs):
+        calls.append(0)
+        if len(calls) == 31:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(pretraining._Learner, "fit", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(text_file, vector_file, tmp_path / "lm")
+    assert not (tmp_path / "lm").exists()
+    with caplog.at_level(logging.INFO):
+        resumed = pretrain(text_file, vector_file, tmp_path / "lm")
+    assert "going on after part 30 of 80" in caplog.text
+    # What dropout and the sampler draw is not what they would have drawn.
+    assert resumed["perplexity"] == pytest.approx(whole["perplexity"], rel=0.25)
+    assert not list(tmp_path.glob("*.training"))
+
+
+def test_what_is_saved_is_what_is_loaded(folder, tmp_path):
+    text, model = language_model.load(folder)
+    language_model.save(text, model, tmp_path)
+    again_text, again = language_model.load(tmp_path)
+    tokens = tf.constant(["Avalund", "новый", "", "12", "NATO", "\xff"])
+    np.testing.assert_array_equal(text(tokens), again_text(tokens))
+    for ours, theirs in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    stored = np.load(folder / "language_model-weights.npz")
+    assert stored["lstm/forward_kernel"].dtype == np.int8
+
+
+def test_ids(folder):
+    text, _ = language_model.load(folder)
+    ids = text(tf.constant(["Avalund", "AVALUND", "Zyxund", "x", ""])).numpy()
+    assert ids[0, 0] == ids[1, 0] != ids[2, 0] == 1  # the word; 1 is unknown
+    assert ids[:, 1].tolist() == [3, 4, 3, 1, 0]  # the letters
+    assert ids[0, 2] == ids[1, 2] == ids[2, 2] > 1  # "und"
+
+
+@pytest.mark.parametrize("missing", ["language_model.json", "language_model-weights.npz"])
+def test_damaged_folder(folder, tmp_path, missing):
+    for file in folder.iterdir():
+        if file.name != missing:
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(ArchiveError, match=missing):
+        language_model.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tagger(folder, data_folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("few") / "tagger"
+    return kerasner.train_model("ner_few_shot_en_simulate", few_shot(folder, data_folder, place))
+
+
+def few_shot(folder, data_folder, save_path):
+    values = {
+        "dataset_reader.data_path": data_folder,
+        "dataset_iterator.target_tag": "LOC",
+        "chainer.pipe.language_model.load_path": folder,
+        "chainer.pipe.ner_svm.save_path": save_path,
+    }
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def test_a_tagger_learns_from_ten_sentences(tagger, corpus):
+    gold = [
+        (tokens, [tag if tag.endswith("LOC") else "O" for tag in tags])
+        for tokens, tags in corpus["test"]
+    ]
+    assert tagger.evaluate(gold).total.f1 > 90
+
+
+def test_saved_and_exported_taggers_answer_alike(tagger, tmp_path):
+    texts = ["Dalia lives in Avalund. Nobody knows why.", "", "Shares of Fluxon Group fell."]
+    tagger.save(tmp_path / "tagger")
+    served = tf.saved_model.load(str(tagger.export(tmp_path / "ner", version=1)))
+    entities = served.signatures["entities"](tf.constant(texts))
+    for other in (tagger, Tagger.load(tmp_path / "tagger")):
+        found = other.entities(texts)
+        assert [entity.text for entity in found[0]] == ["Avalund"]
+        assert entities["counts"].numpy().tolist() == [len(row) for row in found]
+        alone = [other.entities([text])[0] for text in texts]
+        for row, single in zip(found, alone, strict=True):
+            for entity, same in zip(row, single, strict=True):
+                assert entity[:4] == same[:4]
+                assert entity.score == pytest.approx(same.score, abs=1e-5)
+    score = entities["scores"].numpy()[0, 0]
+    assert score == pytest.approx(tagger.entities(texts)[0][0].score, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["chainer.pipe.language_model.load_path=no_such"], "language_model: load_path"),
+        (["chainer.pipe.language_model.load_path=3"], "expected the name or the folder"),
+    ],
+)
+def test_wrong_settings(data_folder, tmp_path, changes, message):
+    settings = few_shot(tmp_path / "lm", data_folder, tmp_path / "tagger")
+    with pytest.raises(KerasnerError, match=message):
+        kerasner.train_model("ner_few_shot_en_simulate", [*settings, *changes])
+
+
+def test_texts_of_all_kinds(tmp_path, data_folder):
+    import bz2
+    import gzip
+    import lzma
+
+    lines = "One two three four. Five six seven.\n"
+    for suffix, opener in (
+        (".txt", open),
+        (".gz", gzip.open),
+        (".xz", lzma.open),
+        (".bz2", bz2.open),
+    ):
+        with opener(tmp_path / f"text{suffix}", "wt", encoding="utf-8") as file:
+            file.write(lines)
+        found = list(pretraining.read_texts([tmp_path / f"text{suffix}"], TextSplitter()))
+        assert [len(sentence) for sentence in found] == [5, 4]
+    assert len(list(pretraining.read_texts([data_folder], TextSplitter()))) == 60
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"one\ntwo\n"])
+def test_no_text(tmp_path, content):
+    (tmp_path / "text.txt").write_bytes(content)
+    with pytest.raises(DataError, match="text"):
+        Corpus.of(pretraining.read_texts([tmp_path / "text.txt"], TextSplitter()), 80)
+
+
+def test_each_sentence_is_in_one_batch():
+    rng = np.random.default_rng(0)
+    rows = [[b"w%d" % n for n in rng.integers(0, 50, length)] for length in rng.integers(3, 30, 99)]
+    corpus = Corpus.of(rows, 80)
+    assert (np.diff(corpus.counts) <= 0).all()
+    found = []
+    for batch in corpus.batches(np.arange(99), 120, np.random.default_rng(1)):
+        assert batch.size <= 120
+        found += [[corpus.words[n] for n in row if n >= 0] for row in batch]
+    assert sorted(found) == sorted(rows)
+
+
+def test_command(text_file, vector_file, tmp_path, capsys):
+    options = f"--vectors {vector_file} --format glove --language en --tokenizer treebank"
+    options += " --own-words 1 --units 8 --epochs 1 --min-count 1 --samples 20"
+    few = [*options.split(), "--held-out", "12"]
+    code = pretraining.main([str(tmp_path / "lm"), str(text_file), *few])
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 1
+    assert pretraining.main([str(tmp_path / "lm"), str(text_file), *options.split()]) == 2
+    assert "held out, found 300" in capsys.readouterr().err
+    assert pretraining.main([str(tmp_path / "lm"), "no_such.txt", *options.split()]) == 2
+    assert "no_such.txt" in capsys.readouterr().err

@@ -3,7 +3,7 @@
     python -m kerasner.pretraining lm_ru TEXT... --vectors navec.tar --language ru
 
 Texts are UTF-8 files, plain or compressed (.gz, .xz, .bz2), a paragraph or sentence a line; or
-folders of tagged sentences in the format of CoNLL-2003, of which the tokens of train.txt are read. A
+folders of tagged sentences in the format of CoNLL-2003, whose tokens of train.txt are read. A
 run that was stopped goes on when the command is given again.
 """
 

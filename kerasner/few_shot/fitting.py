@@ -54,9 +54,10 @@ def fitted(
     """A network with machines fitted to sentences.
 
     Where the network has a CRF layer, its transitions are what neighbouring tags of the sentences
-    tell of each other. Margins become probabilities by Platt's method, on sentences that a machine has not seen. Up
-    to 5,000 tokens the machines are exact. Beyond, they are linear, an "rbf" kernel being
-    approximated on 1,000 tokens (Nyström's method): then time and memory grow as the tokens do.
+    tell of each other. Margins become probabilities by Platt's method, on sentences that a machine
+    has not seen. Up to 5,000 tokens the machines are exact. Beyond, they are linear, an "rbf"
+    kernel being approximated on 1,000 tokens (Nyström's method): then time and memory grow as the
+    tokens do.
 
     Args:
         network: built, of the same settings, with any number of support vectors.

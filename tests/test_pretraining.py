@@ -1,17 +1,24 @@
 """Training of a language model: what it learns, resuming, its folder, and a tagger on top."""
 
+import bz2
+import gzip
 import json
 import logging
+import lzma
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kerasner
+from kerasner import config as configs
 from kerasner import pretraining
-from kerasner.components import TextSplitter, language_model
+from kerasner.components import LanguageModelEmbedder, TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
-from kerasner.errors import ArchiveError, DataError, KerasnerError
+from kerasner.errors import ArchiveError, ConfigError, DataError, KerasnerError
+from kerasner.pretrained import archives
+from kerasner.pretrained.pack import pack_model
 from kerasner.pretraining import Corpus, Settings
 from kerasner.tagger import Tagger
 
@@ -118,6 +125,22 @@ def test_damaged_folder(folder, tmp_path, missing):
         language_model.load(tmp_path)
 
 
+def test_packed_beside_a_tagger_with_the_same_vectors(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FOLDER", tmp_path)
+    vectors = folder / "language_model-vectors.npz"
+    name = f"vectors-{archives.sha256(vectors)[:12]}.zip"
+    shutil.copy(vectors, tmp_path / "glove-5.npz")  # as it is called in a tagger's folder
+    archives.pack([tmp_path / "glove-5.npz"], tmp_path / name)
+    (tmp_path / archives.REGISTRY).write_text("{}")
+    pack_model(folder, "lm")
+    assert archives.names() == [] and archives.names("language_model") == ["lm"]
+    assert len(list(tmp_path.glob("*.zip"))) == 2
+    component = LanguageModelEmbedder("lm")
+    component.fit()
+    tokens = tf.constant(["Avalund", "xyz"])
+    np.testing.assert_array_equal(component(tokens), language_model.load(folder)[0](tokens))
+
+
 @pytest.fixture(scope="module")
 def tagger(folder, data_folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("few") / "tagger"
@@ -173,11 +196,18 @@ def test_wrong_settings(data_folder, tmp_path, changes, message):
         kerasner.train_model("ner_few_shot_en_simulate", [*settings, *changes])
 
 
-def test_texts_of_all_kinds(tmp_path, data_folder):
-    import bz2
-    import gzip
-    import lzma
+def test_the_crf_tagger_refuses_it(folder, data_folder, tmp_path):
+    config = configs.load("ner_few_shot_en_simulate")
+    machines = next(x for x in config["chainer"]["pipe"] if x.get("class_name") == "ner_svm")
+    for name in ("kernel", "C", "gamma"):
+        del machines[name]
+    machines["class_name"] = "ner"
+    settings = few_shot(folder, data_folder, tmp_path)[:3]
+    with pytest.raises(ConfigError, match="a language model goes with ner_svm"):
+        kerasner.train_model(config, [*settings, f"chainer.pipe.ner.save_path={tmp_path / 'm'}"])
 
+
+def test_texts_of_all_kinds(tmp_path, data_folder):
     lines = "One two three four. Five six seven.\n"
     for suffix, opener in (
         (".txt", open),

@@ -127,7 +127,7 @@ class NerSvm:
 
         Raises:
             ConfigError: scikit-learn is missing.
-            DataError: all tokens have one and the same tag.
+            DataError: all tokens are O, or of one type.
         """
         fitting.check_installed()
         sentences, classes = [], []

@@ -82,9 +82,10 @@ def _draw(
         if found == count:
             return drawn
     if not found:
+        known = sorted(labels - {""})
         raise ConfigError(
             f"target_tag: no sentence of the train part ({len(samples)} sentences) holds "
-            f"{target!r}: {nearest(target, sorted(labels - {''}))}"
+            f"{target!r}: {nearest(target, known) if known else 'there is no entity in it'}"
         )
     raise ConfigError(
         f"n_train_samples: {found} of the {len(samples)} sentences of the train part hold "

@@ -10,6 +10,7 @@ import numpy as np
 from kerasner.errors import ConfigError, DataError
 from kerasner.few_shot.kernels import Machine, Maker, maker
 from kerasner.few_shot.network import SvmNetwork
+from kerasner.schemes import split_tag
 
 _LOG = logging.getLogger(__name__)
 _FOLDS = 5
@@ -69,7 +70,7 @@ def fitted(
         A new network over the word vectors of `network`.
 
     Raises:
-        DataError: all tokens have one and the same tag.
+        DataError: all tokens are O, or of one type.
 
     References:
         Platt (1999): Probabilistic outputs for support vector machines.
@@ -77,7 +78,7 @@ def fitted(
     """
     names = network.tags
     classes = np.concatenate([np.zeros(0, np.intp), *(np.asarray(row, np.intp) for row in tags)])
-    check_classes(names, classes, len(tags))
+    check_classes(names, network.scheme, classes, len(tags))
     sentence_of = np.repeat(np.arange(len(tags)), [len(row) for row in tags])
     sentence_of = np.unique(sentence_of, return_inverse=True)[1]  # of those that have tokens
     makes = maker(
@@ -127,14 +128,17 @@ def fitted(
     return result
 
 
-def check_classes(names: Sequence[str], classes: np.ndarray, n_sentences: int) -> None:
-    """Raises DataError where there is nothing to tell apart."""
-    found = np.unique(classes)
-    if len(found) < 2:
-        listed = names[found[0]] if len(found) else "none"
+def check_classes(
+    names: Sequence[str], scheme: str, classes: np.ndarray, n_sentences: int
+) -> None:
+    """Raises DataError where there is nothing to tell apart: all tokens are O, or of one type."""
+    found = [names[number] for number in np.unique(classes)]
+    if len({split_tag(name, scheme)[1] for name in found}) < 2:
+        listed = " and ".join(map(repr, found)) if found else "'none'"
+        kind = "tags of one type" if len(found) > 1 else "one tag"
         raise DataError(
-            f"the train part ({n_sentences} sentences, {len(classes)} tokens) has one tag alone, "
-            f"{listed!r}; expected sentences with an entity among it, and tokens outside of any"
+            f"the train part ({n_sentences} sentences, {len(classes)} tokens) has {kind} alone, "
+            f"{listed}; expected sentences with an entity among it, and tokens outside of any"
         )
 
 

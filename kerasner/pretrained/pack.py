@@ -11,6 +11,7 @@ vectors under a name made of their content, so that models with the same vectors
 import argparse
 import json
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,15 @@ def pack_model(folder: Path, name: str, version: int = 1) -> None:
 
 
 def _shared(vectors: Path) -> dict[str, str]:
-    """The archive of word vectors, which may be there already, under another model's name."""
-    archive = f"vectors-{archives.sha256(vectors)[:12]}.zip"
-    if not (archives.FOLDER / archive).is_file():
-        return _packed([vectors], archive)
-    sha256 = archives.sha256(archives.FOLDER / archive)
-    return {"file": archive, "sha256": sha256, "as": vectors.name}
+    """The archive of word vectors, which may be there already, with another name of the file."""
+    name = f"vectors-{archives.sha256(vectors)[:12]}.zip"
+    path = archives.FOLDER / name
+    if not path.is_file():
+        return _packed([vectors], name)
+    with zipfile.ZipFile(path) as archive:
+        is_named_so = archive.namelist() == [vectors.name]
+    entry = {"file": name, "sha256": archives.sha256(path)}
+    return entry if is_named_so else {**entry, "as": vectors.name}
 
 
 def _packed(files: list[Path], name: str) -> dict[str, str]:

@@ -135,7 +135,7 @@ def test_bad_settings(arguments, message):
 def test_train_part_without_entities():
     for train in ([], [(["a"], ["O"])]):
         with pytest.raises(
-            ConfigError, match="no sentence .* holds 'PER': there are no valid names"
+            ConfigError, match="no sentence .* holds 'PER': there is no entity in it"
         ):
             NerFewShotIterator({"train": train}, "PER", 1)
 

@@ -7,7 +7,7 @@ import pytest
 
 from kerasner.components import NerSvm
 from kerasner.errors import ConfigError, DataError
-from kerasner.few_shot import SvmNetwork, fitting
+from kerasner.few_shot import SvmNetwork, fitting, kernels
 from kerasner.few_shot.fitting import SvmSettings, fitted
 from kerasner.layers import unpack
 
@@ -27,9 +27,13 @@ def sentences(tags: int, number: int = 40, seed: int = 0):
     return rows, classes
 
 
-def network(names: list[str], kernel: str = "rbf", gamma: float | None = 0.3) -> SvmNetwork:
+def network(
+    names: list[str], kernel: str = "rbf", gamma: float | None = 0.3, use_crf: bool = False
+) -> SvmNetwork:
     scheme = "io" if "PER" in names else "bio"
-    made = SvmNetwork(names, None, kernel=kernel, gamma=gamma, window=0, scheme=scheme)
+    made = SvmNetwork(
+        names, None, kernel=kernel, gamma=gamma, window=0, scheme=scheme, use_crf=use_crf
+    )
     made.build({"words": (None, None, WIDTH), "mask": (None, None)})
     return made
 
@@ -57,8 +61,8 @@ def test_beyond_a_size_machines_are_approximated(kernel, monkeypatch, caplog):
     flat, new = np.concatenate(classes), sentences(3, number=200, seed=1)
     names = ["O", "B-PER", "I-PER"]
     exact = fitted(network(names, kernel), rows, classes, SvmSettings())
-    monkeypatch.setattr(fitting, "EXACT_TOKENS", len(flat) - 1)
-    monkeypatch.setattr(fitting, "LANDMARKS", 150)
+    monkeypatch.setattr(kernels, "EXACT_TOKENS", len(flat) - 1)
+    monkeypatch.setattr(kernels, "LANDMARKS", 150)
     with caplog.at_level("INFO", "kerasner"):
         made = fitted(network(names, kernel), rows, classes, SvmSettings())
     assert f"{len(flat)} tokens" in caplog.text
@@ -66,6 +70,47 @@ def test_beyond_a_size_machines_are_approximated(kernel, monkeypatch, caplog):
     accuracies = [(log_odds(n, points).argmax(-1) == right).mean() for n in (exact, made)]
     assert accuracies[0] > 0.6 and abs(accuracies[0] - accuracies[1]) < 0.05
     assert made.svm.n_vectors <= 150
+
+
+def test_balanced_classes_beyond_that_size(monkeypatch):
+    monkeypatch.setattr(kernels, "EXACT_TOKENS", 0)
+    rows, classes = sentences(2)
+    found = [
+        (np.asarray(made.svm.margins(np.concatenate(rows))) > 0).sum()
+        for made in (
+            fitted(network(["O", "PER"]), rows, classes, SvmSettings(class_weight=weight))
+            for weight in (None, "balanced")
+        )
+    ]
+    assert found[0] < found[1]
+
+
+def test_transitions_are_what_tags_tell_of_each_other():
+    """Pairs of [0 0 1], [1] and [0]: 0 0 and 0 1, and each of four once more."""
+    tags = [np.array(row) for row in ([0, 0, 1], [1], [0], [])]
+    counts = np.array([[2, 2], [1, 1]])
+    given_tag = counts / counts.sum(1, keepdims=True)
+    expected = np.log(given_tag / (counts.sum(0) / counts.sum()))
+    found = fitting.transition_potentials([row.astype(np.intp) for row in tags], 2)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_transitions_draw_tags_together():
+    rng = np.random.default_rng(0)
+    classes = [np.repeat(rng.integers(2, size=4), 3) for _ in range(30)]
+    rows = [(np.eye(WIDTH)[ids] + rng.normal(size=(12, WIDTH))).astype("f") for ids in classes]
+    decoded = {}
+    for weight in (0.0, 1.0):
+        settings = SvmSettings(transitions=weight)
+        made = fitted(network(["O", "PER"], use_crf=True), rows, classes, settings)
+        transitions = made.crf.transitions.numpy()
+        expected = weight * fitting.transition_potentials(classes, 2)
+        np.testing.assert_allclose(transitions, expected, rtol=1e-6)
+        inputs = {"words": np.stack(rows), "mask": np.ones((30, 12), bool)}
+        decoded[weight] = unpack(made(inputs)).decode().numpy()
+    changes = {weight: (tags[:, 1:] != tags[:, :-1]).sum() for weight, tags in decoded.items()}
+    right = {weight: (tags == np.stack(classes)).mean() for weight, tags in decoded.items()}
+    assert changes[1.0] < 0.8 * changes[0.0] and right[1.0] > right[0.0] + 0.02
 
 
 def test_probabilities_are_honest():
@@ -157,6 +202,14 @@ def test_one_class_alone():
         fitted(network(["O", "PER"]), rows, [0 * ids for ids in classes], SvmSettings())
 
 
+def test_tokens_of_one_type_alone():
+    rows, classes = sentences(2)
+    entities = [ids + 1 for ids in classes]
+    expected = "tags of one type alone, 'B-PER' and 'I-PER'; expected .* tokens outside of any"
+    with pytest.raises(DataError, match=expected):
+        fitted(network(["O", "B-PER", "I-PER"]), rows, entities, SvmSettings())
+
+
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ConfigError, match=r"pip install kerasner\[few-shot\]"):
@@ -173,6 +226,7 @@ def test_without_scikit_learn(monkeypatch):
         ({"window": -1}, "ner_svm: window"),
         ({"decay": 2}, "ner_svm: decay"),
         ({"threshold": 0}, "ner_svm: threshold"),
+        ({"transitions": -0.1}, "ner_svm: transitions: expected 0 to 10, received -0.1"),
         ({"return_probabilities": 1}, "return_probabilities: expected true or false"),
     ],
 )

@@ -10,11 +10,11 @@ from kerasner.few_shot import SvmNetwork
 from kerasner.layers import QuantizedEmbedding, unpack
 
 
-def network(tags=("O", "PER"), window=1, **settings) -> SvmNetwork:
+def network(tags=("O", "PER"), window=1, scheme="io", **settings) -> SvmNetwork:
     """Over ids of 8 words and one number a token, with random machines."""
     rng = np.random.default_rng(0)
     embedding = QuantizedEmbedding(4, 8, frozen_rows=0)
-    made = SvmNetwork(tags, embedding, 5, window=window, scheme="io", **settings)
+    made = SvmNetwork(tags, embedding, vectors=5, window=window, scheme=scheme, **settings)
     made.build({"words": (None, None), "cap": (None, None, 1)})
     embedding.set_trainable(rng.normal(size=(8, 4)).astype(np.float32))
     for weight in made.svm.weights:
@@ -65,6 +65,24 @@ def test_of_two_tags_the_first_has_log_odds_zero():
     assert emissions.shape == (1, 2, 2) and not emissions[..., 0].numpy().any()
 
 
+@pytest.mark.parametrize(
+    ("tags", "scheme"), [(("O", "PER"), "io"), (("O", "B-PER", "I-PER"), "bio")]
+)
+def test_with_transitions_it_is_a_crf(tags, scheme):
+    made = network(tags, scheme=scheme, use_crf=True)
+    inputs = {"words": np.array([[3, 4, 0], [1, 2, 7]]), "cap": np.ones((2, 3, 1), "f")}
+    alone = unpack(network(tags, scheme=scheme)(inputs))
+    potentials = np.arange(len(tags) ** 2, dtype=np.float32).reshape(len(tags), -1)
+    made.crf.transitions.assign(potentials)
+    together = unpack(made(inputs))
+    np.testing.assert_array_equal(together.emissions, alone.emissions)
+    np.testing.assert_array_equal(together.mask, alone.mask)
+    np.testing.assert_array_equal(together.transitions, potentials)
+    assert made.use_crf and not made.crf.trainable_weights
+    assert list(made.named_layers) == ["token_embedding", "svm", "crf"]
+    assert made.with_vectors(3).use_crf
+
+
 def test_vectors_without_an_embedding_need_a_mask():
     made = SvmNetwork(["O", "PER"], None, scheme="io")
     with pytest.raises(ValueError, match="expected a 'mask' beside word vectors"):
@@ -80,7 +98,8 @@ def test_another_number_of_support_vectors():
 
 
 def test_config_and_weights():
-    made = network(kernel="linear")
+    made = network(kernel="linear", use_crf=True)
+    made.crf.transitions.assign([[0.5, -0.5], [-1.0, 1.0]])
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
     inputs = {"words": np.array([[3, 4]]), "cap": np.ones((1, 2, 1), np.float32)}
     if not again.built:  # Keras 3 has done it

@@ -11,6 +11,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasner import config
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TOKENS = ["Yesterday", '"', "Abel", "Falk", '"', "beat", "Inc", ".", "3-1", "-", "'s", "."]
 TAGS = ["O", "O", "B-PER", "I-PER", "O", "O", "B-ORG", "I-ORG", "O", "O", "O", "O"]
@@ -190,3 +192,69 @@ def test_seeds(benchmark, small_settings, tmp_path, monkeypatch, capsys):
     changes += ["--set", "train.batch_size=5"]
     with pytest.raises(SystemExit, match="expected another folder"):
         run("--seeds", "2")
+
+
+@pytest.fixture(scope="module")
+def few_shot(benchmark):
+    return benchmark("few_shot")
+
+
+@pytest.mark.slow
+def test_learning_curve(few_shot, data_folder, vector_file, tmp_path, monkeypatch, capsys):
+    """Measured in processes of its own, kept as it comes, and what is there is not measured again."""
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(few_shot._common, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(few_shot, "plot", lambda by_type, place: plotted.append(place.name))
+    plotted = []
+    changed = few_shot_config(vector_file)
+    (tmp_path / "small.json").write_text(json.dumps(changed))
+
+    def run(*options):
+        command = ["few_shot.py", str(data_folder), "--config", str(tmp_path / "small.json")]
+        monkeypatch.setattr(sys, "argv", [*command, "--labels", "PER", *options])
+        few_shot.main()
+        return json.loads((tmp_path / "results" / "few_shot-small-curve.json").read_text())
+
+    first = run("--curve", "3:1")["F1 by type"]["PER"]
+    result = run("--curve", "3:2,5:1")["F1 by type"]["PER"]
+    assert list(result) == ["3", "5"] and plotted == ["few_shot-small-curve.svg"] * 2
+    assert result["3"]["F1"][0] == first["3"]["F1"][0]
+    assert result["3"]["draws"] == 2 and result["3"]["seconds"][0] == first["3"]["seconds"][0]
+    assert result["3"]["mean"] == pytest.approx(np.mean(result["3"]["F1"]), abs=0.006)
+    assert 0 < result["5"]["mean"] <= 100 and result["5"]["sentences learnt from"] >= 5
+    assert 100 < result["5"]["MB before"] <= result["5"]["MB at most"]
+    monkeypatch.setattr(few_shot.multiprocessing, "get_context", None)  # nothing is missing
+    assert run("--curve", "3:2,5:1")["F1 by type"]["PER"] == result
+    with pytest.raises(SystemExit, match="is of other settings"):
+        run("--curve", "3:2", "--part", "valid")
+
+
+def few_shot_config(vector_file) -> dict:
+    """The installed configuration over word vectors of the small corpus."""
+    changed = config.load("ner_few_shot_ru_simulate")
+    pipe = changed["chainer"]["pipe"]
+    model = next(item for item in pipe if item.get("class_name") == "language_model")
+    vectors = {"class_name": "glove", "load_path": str(vector_file), "lacking_min_count": 10**6}
+    pipe[pipe.index(model)] = {**vectors, "in": model["in"], "out": model["out"]}
+    return changed
+
+
+def test_wrong_sizes_of_a_curve(few_shot, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["few_shot.py", "data", "--curve", "10:3,20"])
+    with pytest.raises(SystemExit):
+        few_shot.main()
+    assert "--curve: expected sentences:draws" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_plot_of_a_learning_curve(few_shot, suffix, tmp_path):
+    pytest.importorskip("matplotlib")
+    by_type = {
+        "PER": {"10": {"mean": 60.0, "deviation": 5.0}, "5": {"mean": 50.0, "deviation": 9.0}},
+        "LOC": {},
+    }
+    places = [tmp_path / f"{number}.{suffix}" for number in range(2)]
+    for place in places:
+        few_shot.plot(by_type, place)
+    first, second = (place.read_bytes() for place in places)
+    assert first == second and (b"<svg" in first if suffix == "svg" else first[1:4] == b"PNG")

@@ -169,7 +169,7 @@ def _summary(label: str, size: int, entry: dict) -> dict:
     }
     if size == 10:
         summary["DeepPavlov's"] = ORIGINAL.get(label)
-    return {**summary, **entry}
+    return {**entry, **summary}
 
 
 def plot(by_type: dict, place: Path) -> None:

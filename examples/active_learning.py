@@ -144,13 +144,14 @@ def learn(
                 tags = annotate(tokens, predicted)
             except (EOFError, KeyboardInterrupt):
                 leaves = True
+                print()
                 break
             pool.remove(tokens)
             if tags is not None:
                 save(options.folder / "train.txt", tokens, tags)
                 samples.append((tokens, tags))
                 new, n_right = new + 1, n_right + (tags == predicted)
-        print(f"\nAnnotated in {time.monotonic() - start:.0f} s, {n_right} as predicted")
+        print(f"Annotated in {time.monotonic() - start:.0f} s, {n_right} as predicted")
         if new and (leaves or len(samples) >= options.first):
             tagger, new = train(samples), 0
 

@@ -201,7 +201,7 @@ def few_shot(benchmark):
 
 @pytest.mark.slow
 def test_learning_curve(few_shot, data_folder, vector_file, tmp_path, monkeypatch, capsys):
-    """Measured in processes of its own, kept as it comes, and what is there is not measured again."""
+    """Kept as it comes; what is there is not measured again."""
     pytest.importorskip("sklearn")
     monkeypatch.setattr(few_shot._common, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(few_shot, "plot", lambda by_type, place: plotted.append(place.name))

@@ -100,17 +100,18 @@ def fitted(
             machines.append(None)
             scale, offset = 0.0, -math.log(2 * len(classes))
         else:
-            machines.append(makes.fit(positive, everything))
-            scale, offset = _platt(makes, machines[-1], positive, sentence_of)
+            machine = makes.fit(positive, everything)
+            machines.append(machine)
+            scale, offset = _platt(makes, machine, positive, sentence_of)
         scales.append(scale)
         is_entity = names[tag] != "O"
         offsets.append(offset + is_entity * math.log(1 / settings.threshold - 1))
     found = [machine for machine in machines if machine is not None]
     none = Machine(np.zeros_like(found[0].weights), 0.0)  # of a tag that is nowhere
-    machines = [machine or none for machine in machines]
-    coefficients = makes.coefficients(np.stack([machine.weights for machine in machines], axis=1))
+    fitted_ones = [machine or none for machine in machines]
+    coefficients = makes.coefficients(np.stack([one.weights for one in fitted_ones], axis=1))
     weights: dict[str, Any] = {
-        "intercepts": [machine.intercept for machine in machines],
+        "intercepts": [one.intercept for one in fitted_ones],
         "scale": scales,
         "offset": offsets,
     }
@@ -128,9 +129,7 @@ def fitted(
     return result
 
 
-def check_classes(
-    names: Sequence[str], scheme: str, classes: np.ndarray, n_sentences: int
-) -> None:
+def check_classes(names: Sequence[str], scheme: str, classes: np.ndarray, n_sentences: int) -> None:
     """Raises DataError where there is nothing to tell apart: all tokens are O, or of one type."""
     found = [names[number] for number in np.unique(classes)]
     if len({split_tag(name, scheme)[1] for name in found}) < 2:

@@ -8,17 +8,14 @@ run that was stopped goes on when the command is given again.
 """
 
 import argparse
-import bz2
 import contextlib
-import gzip
 import hashlib
 import json
 import logging
-import lzma
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,16 +26,13 @@ import tensorflow as tf
 from kerasner import storage
 from kerasner.components import TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
-from kerasner.data.conll import Conll2003Reader
+from kerasner.data.text import Corpus, read_texts
 from kerasner.errors import DataError, KerasnerError
 from kerasner.few_shot.language_model import LanguageModel
 from kerasner.product_vectors import k_means
 
 _LOG = logging.getLogger(__name__)
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-_LINES_AT_ONCE = 2_000
 _TYPES_AT_ONCE = 10_000
-_LEAST_TOKENS = 3  # of a sentence that teaches anything
 _WARM_UP = 200  # batches
 _PARTS = 20  # of an epoch; the state is saved after each
 
@@ -68,68 +62,6 @@ class Settings(NamedTuple):
     max_tokens: int = 80
     policy: str = "float32"
     seed: int = 1
-
-
-class Corpus(NamedTuple):
-    """Sentences as numbers of words, the words being sorted by falling frequency.
-
-    Attributes:
-        words: distinct tokens, each with its letter case, strings [V].
-        counts: how often each occurs, int64 [V].
-        tokens: of all sentences, int32 [N].
-        splits: where sentences begin and end in these, int64 [S + 1].
-    """
-
-    words: list[bytes]
-    counts: np.ndarray
-    tokens: np.ndarray
-    splits: np.ndarray
-
-    @classmethod
-    def of(cls, sentences: Iterable[Sequence[bytes]], max_tokens: int) -> "Corpus":
-        number_of: dict[bytes, int] = {}
-        tokens: list[np.ndarray] = []
-        for sentence in sentences:
-            for start in range(0, len(sentence), max_tokens):
-                piece = sentence[start : start + max_tokens]
-                if len(piece) >= _LEAST_TOKENS:
-                    numbers = [number_of.setdefault(word, len(number_of)) for word in piece]
-                    tokens.append(np.array(numbers, np.int32))
-        if not tokens:
-            raise DataError(f"expected text, found no sentence of {_LEAST_TOKENS} tokens or more")
-        flat = np.concatenate(tokens)
-        counts = np.bincount(flat, minlength=len(number_of))
-        order = np.argsort(-counts, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        words = list(number_of)
-        return cls(
-            [words[number] for number in order],
-            counts[order],
-            rank[flat].astype(np.int32),
-            np.cumsum([0, *map(len, tokens)]),
-        )
-
-    def batches(
-        self, sentences: np.ndarray, batch_tokens: int, rng: np.random.Generator
-    ) -> Iterator[np.ndarray]:
-        """Sentences of like length together, in a random order: int32 [B, T], padded with -1."""
-        lengths = np.diff(self.splits)[sentences]
-        order = np.argsort(lengths + 4 * rng.random(len(lengths)), kind="stable")
-        groups: list[list[int]] = []
-        longest = 0
-        for place in order:
-            longest = max(longest, lengths[place])
-            if not groups or (len(groups[-1]) + 1) * longest > batch_tokens:
-                groups.append([])
-                longest = lengths[place]
-            groups[-1].append(sentences[place])
-        for index in rng.permutation(len(groups)):
-            rows = [self.tokens[self.splits[i] : self.splits[i + 1]] for i in groups[index]]
-            batch = np.full((len(rows), max(map(len, rows))), -1, np.int32)
-            for row, numbers in zip(batch, rows, strict=True):
-                row[: len(numbers)] = numbers
-            yield batch
 
 
 def pretrain(
@@ -189,30 +121,6 @@ def pretrain(
         storage.write_json(beside / "measured.json", measured)
     shutil.rmtree(state, ignore_errors=True)
     return measured
-
-
-def read_texts(texts: Sequence[str | Path], splitter: TextSplitter) -> Iterator[list[bytes]]:
-    """Sentences of tokens, from files of lines or folders of tagged sentences."""
-    for path in map(Path, texts):
-        if path.is_dir():
-            for tokens, _ in Conll2003Reader().read(path, unescape=True)["train"]:
-                yield [token.encode() for token in tokens]
-            continue
-        try:
-            with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
-                while lines := [line for line, _ in zip(file, range(_LINES_AT_ONCE), strict=False)]:
-                    yield from _sentences(lines, splitter)
-        except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
-            raise DataError(f"{path}: cannot be read as text: {error}") from error
-
-
-def _sentences(lines: list[str], splitter: TextSplitter) -> Iterator[list[bytes]]:
-    tokenized = splitter.tokenizer(tf.constant(lines))
-    tokens = tokenized["tokens"]
-    is_first = splitter.sentence_splitter(tokens, tokenized["paragraph_starts"])
-    starts = np.flatnonzero(is_first.values.numpy())
-    for sentence in np.split(tokens.values.numpy(), starts[1:]):
-        yield sentence.tolist()
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -329,7 +237,7 @@ def _fit(
     n_batches = _n_batches(corpus, sentences, settings)
     rate = _Triangle(settings.learning_rate, _WARM_UP, settings.epochs * n_batches)
     learner.compile(keras.optimizers.Adam(rate, clipnorm=1.0))
-    example = np.zeros([1, _LEAST_TOKENS], np.int32)
+    example = np.zeros([1, 3], np.int32)
     learner(tf.constant(example), training=False)
     learner.optimizer.build(learner.trainable_variables)
     done = tf.Variable(0, dtype=tf.int64)

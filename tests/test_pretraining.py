@@ -1,10 +1,7 @@
 """Training of a language model: what it learns, resuming, its folder, and a tagger on top."""
 
-import bz2
-import gzip
 import json
 import logging
-import lzma
 import shutil
 
 import numpy as np
@@ -16,10 +13,10 @@ from kerasner import config as configs
 from kerasner import pretraining
 from kerasner.components import LanguageModelEmbedder, TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
-from kerasner.errors import ArchiveError, ConfigError, DataError, KerasnerError
+from kerasner.errors import ArchiveError, ConfigError, KerasnerError
 from kerasner.pretrained import archives
 from kerasner.pretrained.pack import pack_model
-from kerasner.pretraining import Corpus, Settings
+from kerasner.pretraining import Settings
 from kerasner.tagger import Tagger
 
 SIZES = {"units": 16, "dim": 12, "hidden": 16, "ending_dim": 4, "clusters": 10}
@@ -205,40 +202,6 @@ def test_the_crf_tagger_refuses_it(folder, data_folder, tmp_path):
     settings = few_shot(folder, data_folder, tmp_path)[:3]
     with pytest.raises(ConfigError, match="a language model goes with ner_svm"):
         kerasner.train_model(config, [*settings, f"chainer.pipe.ner.save_path={tmp_path / 'm'}"])
-
-
-def test_texts_of_all_kinds(tmp_path, data_folder):
-    lines = "One two three four. Five six seven.\n"
-    for suffix, opener in (
-        (".txt", open),
-        (".gz", gzip.open),
-        (".xz", lzma.open),
-        (".bz2", bz2.open),
-    ):
-        with opener(tmp_path / f"text{suffix}", "wt", encoding="utf-8") as file:
-            file.write(lines)
-        found = list(pretraining.read_texts([tmp_path / f"text{suffix}"], TextSplitter()))
-        assert [len(sentence) for sentence in found] == [5, 4]
-    assert len(list(pretraining.read_texts([data_folder], TextSplitter()))) == 60
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"one\ntwo\n"])
-def test_no_text(tmp_path, content):
-    (tmp_path / "text.txt").write_bytes(content)
-    with pytest.raises(DataError, match="text"):
-        Corpus.of(pretraining.read_texts([tmp_path / "text.txt"], TextSplitter()), 80)
-
-
-def test_each_sentence_is_in_one_batch():
-    rng = np.random.default_rng(0)
-    rows = [[b"w%d" % n for n in rng.integers(0, 50, length)] for length in rng.integers(3, 30, 99)]
-    corpus = Corpus.of(rows, 80)
-    assert (np.diff(corpus.counts) <= 0).all()
-    found = []
-    for batch in corpus.batches(np.arange(99), 120, np.random.default_rng(1)):
-        assert batch.size <= 120
-        found += [[corpus.words[n] for n in row if n >= 0] for row in batch]
-    assert sorted(found) == sorted(rows)
 
 
 def test_command(text_file, vector_file, tmp_path, capsys):

@@ -72,19 +72,6 @@ def test_beyond_a_size_machines_are_approximated(kernel, monkeypatch, caplog):
     assert made.svm.n_vectors <= 150
 
 
-def test_balanced_classes_beyond_that_size(monkeypatch):
-    monkeypatch.setattr(kernels, "EXACT_TOKENS", 0)
-    rows, classes = sentences(2)
-    found = [
-        (np.asarray(made.svm.margins(np.concatenate(rows))) > 0).sum()
-        for made in (
-            fitted(network(["O", "PER"]), rows, classes, SvmSettings(class_weight=weight))
-            for weight in (None, "balanced")
-        )
-    ]
-    assert found[0] < found[1]
-
-
 def test_transitions_are_what_tags_tell_of_each_other():
     """Pairs of [0 0 1], [1] and [0]: 0 0 and 0 1, and each of four once more."""
     tags = [np.array(row) for row in ([0, 0, 1], [1], [0], [])]
@@ -184,7 +171,9 @@ def test_no_sentences():
         fitted(network(["O", "PER"]), [], [], SvmSettings())
 
 
-def test_balanced_classes():
+@pytest.mark.parametrize("exact_tokens", [kernels.EXACT_TOKENS, 0])
+def test_balanced_classes(monkeypatch, exact_tokens):
+    monkeypatch.setattr(kernels, "EXACT_TOKENS", exact_tokens)
     rows, classes = sentences(2)
     found = [
         (np.asarray(made.svm.margins(np.concatenate(rows))) > 0).sum()

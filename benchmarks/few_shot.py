@@ -25,7 +25,6 @@ from pathlib import Path
 
 import _common
 
-ORIGINAL = {"PER": 84.85, "LOC": 68.41, "ORG": 32.63}  # DeepPavlov's documentation, Collection3
 CURVE = "5:30,10:30,20:30,50:10,100:10,200:5,500:3,1000:3"
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -150,14 +149,14 @@ def _measure(label: str, sizes: dict[int, int], done: dict, arguments, sender) -
             scores = Scorer(network, find_metrics([{"name": "ner_f1"}], {}))(batches)[1]
             entry["F1"].append(round(scores["ner_f1"], 2))
             print(label, size, seed, entry["F1"][-1], flush=True)
-            sender.send((size, _summary(label, size, entry)))
+            sender.send((size, _summary(entry)))
 
 
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def _summary(label: str, size: int, entry: dict) -> dict:
+def _summary(entry: dict) -> dict:
     scores = entry["F1"]
     summary = {
         "mean": round(statistics.mean(scores), 2),
@@ -167,8 +166,6 @@ def _summary(label: str, size: int, entry: dict) -> dict:
         "seconds of training": round(statistics.median(entry["seconds"]), 2),
         "slowest": max(entry["seconds"]),
     }
-    if size == 10:
-        summary["DeepPavlov's"] = ORIGINAL.get(label)
     return {**entry, **summary}
 
 

@@ -98,7 +98,7 @@ def pretrain(
     text.fit(tf.constant(np.repeat(np.array(corpus.words, object), corpus.counts)))
     keras.utils.set_random_seed(settings.seed)
     model = LanguageModel(text.embedder.embedding, text.n_endings, **sizes, dtype=settings.policy)
-    learner = _Learner(model, _ids(text, corpus.words), corpus.counts, settings)
+    learner = _Learner(model, text(tf.constant(corpus.words)), corpus.counts, settings)
     rng = np.random.default_rng(settings.seed)
     shuffled = rng.permutation(len(corpus.splits) - 1)
     held_out, learnt = shuffled[: settings.held_out], shuffled[settings.held_out :]
@@ -127,10 +127,6 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
-def _ids(text: LanguageModelText, words: list[bytes]) -> np.ndarray:
-    return text(tf.constant(words)).numpy()
-
-
 class _Learner(keras.Model):
     """The language model with its loss, over numbers of words [B, T], padded with -1.
 
@@ -139,14 +135,13 @@ class _Learner(keras.Model):
     """
 
     def __init__(
-        self, model: LanguageModel, ids: np.ndarray, counts: np.ndarray, settings: Settings
+        self, model: LanguageModel, ids: tf.Tensor, counts: np.ndarray, settings: Settings
     ) -> None:
         super().__init__(name="learner")
         model.build()
         self.model, self.ids = model, ids
         self.n_words = int(np.sum(counts >= settings.min_count))
         self._samples = min(settings.samples, self.n_words)
-        self._ids = tf.constant(ids, tf.int32)
         share = counts[: self.n_words] / counts[: self.n_words].sum()
         self._log_share = tf.constant(np.log(share), tf.float32)
         self._expectations = tf.function(
@@ -155,12 +150,12 @@ class _Learner(keras.Model):
 
     def expectations(self, numbers: tf.Tensor, training: bool = False) -> tf.Tensor:
         mask = numbers >= 0
-        ids = tf.where(mask[..., None], tf.gather(self._ids, tf.maximum(numbers, 0)), 0)
+        ids = tf.where(mask[..., None], tf.gather(self.ids, tf.maximum(numbers, 0)), 0)
         vectors = self.model.token_vectors(ids, training=training)
         return self.model(vectors, mask=mask, training=training)
 
     def _types(self, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        vectors = self.model.token_vectors(tf.gather(self._ids, numbers))
+        vectors = self.model.token_vectors(tf.gather(self.ids, numbers))
         types, bias = self.model.types(vectors)
         return types, bias + tf.gather(self._log_share, numbers)
 
@@ -196,7 +191,7 @@ class _Learner(keras.Model):
         for batch in corpus.batches(sentences, 4000, rng):
             is_token = batch >= 0
             of_expectations.append(self._expectations(batch).numpy()[is_token])
-            vectors = self.model.token_vectors(self.ids[batch[is_token]])
+            vectors = self.model.token_vectors(tf.gather(self.ids, batch[is_token]))
             of_types.append(self.model.types(vectors)[0].numpy())
         points = []
         for name, values in (("mean_type", of_types), ("mean_expectation", of_expectations)):

@@ -85,11 +85,11 @@ class Scorer:
         self._in_graph = all(metric.name == FAST for metric in metrics)
         f1 = EntityF1(model.tags, model.scheme)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function
         def count(inputs, tags):
             f1.update_state(tags, model(inputs, training=False))
 
-        @tf.function(reduce_retracing=True)
+        @tf.function
         def predict(inputs):
             potentials = unpack(model(inputs, training=False))
             return potentials.decode(), potentials.mask
@@ -101,13 +101,16 @@ class Scorer:
         sentences = 0
         if self._in_graph:
             self._f1.reset_state()
+            # Traced once, for all lengths, where calls alone would trace for the first one too.
+            count = self._count.get_concrete_function(*batches.element_spec)
             for inputs, tags in batches:
-                self._count(inputs, tags)
+                count(inputs, tags)
                 sentences += len(tags)
             return sentences, {FAST: 100 * float(self._f1.result())}
         gold, predicted = [], []
+        predict = self._predict.get_concrete_function(batches.element_spec[0])
         for inputs, tags in batches:
-            found, mask = (value.numpy() for value in self._predict(inputs))
+            found, mask = (value.numpy() for value in predict(inputs))
             gold += self._rows(tags.numpy(), mask)
             predicted += self._rows(found, mask)
         return len(gold), {metric.name: metric(gold, predicted) for metric in self._metrics}

@@ -295,7 +295,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
     parser.add_argument("--keep", default="", help="characters whose diacritics stay, as in йЙ")
     parser.add_argument("--own-words", type=int, default=200, help="lacking_min_count of --format")
-    parser.add_argument("--units", type=int, default=256)
+    parser.add_argument("--units", type=int, default=256, help="of the LSTM of each direction")
+    parser.add_argument("--hidden", type=int, default=256, help="units of both dense networks")
+    parser.add_argument("--dim", type=int, default=128, help="width of types and expectations")
     for name, value in Settings._field_defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     options = vars(parser.parse_args(argv))
@@ -313,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             LanguageModelText(embedder, sanitizer),
             TextSplitter(options["tokenizer"], options["language"]),
             Settings(**{name: options[name] for name in Settings._fields}),
-            units=options["units"],
+            **{name: options[name] for name in ("units", "hidden", "dim")},
         )
     except KerasnerError as error:
         print(f"kerasner: error: {error}", file=sys.stderr)

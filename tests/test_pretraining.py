@@ -206,7 +206,7 @@ def test_the_crf_tagger_refuses_it(folder, data_folder, tmp_path):
 
 def test_command(text_file, vector_file, tmp_path, capsys):
     options = f"--vectors {vector_file} --format glove --language en --tokenizer treebank"
-    options += " --own-words 1 --units 8 --epochs 1 --min-count 1 --samples 20"
+    options += " --own-words 1 --units 8 --hidden 8 --dim 8 --epochs 1 --min-count 1 --samples 20"
     few = [*options.split(), "--held-out", "12"]
     code = pretraining.main([str(tmp_path / "lm"), str(text_file), *few])
     assert code == 0

@@ -26,6 +26,7 @@ import tensorflow as tf
 from kerasner import storage
 from kerasner.components import TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
+from kerasner.config import check_number
 from kerasner.data.text import Corpus, read_texts
 from kerasner.errors import DataError, KerasnerError
 from kerasner.few_shot.language_model import LanguageModel
@@ -87,13 +88,15 @@ def pretrain(
         given both sides, exact over all such words, of the model as it is saved; "words" predicted,
         "tokens" of the text, "epochs".
     """
+    check_number("held_out", settings.held_out, 1, whole=True)
     storage.check_writable(save_path.parent)
+    storage.check_replaceable(save_path, f"{language_model.NAME}.json")
     corpus = Corpus.of(read_texts(texts, splitter), settings.max_tokens)
     _LOG.info("%d tokens, %d sentences", len(corpus.tokens), len(corpus.splits) - 1)
-    if len(corpus.splits) - 1 <= settings.held_out:
+    if len(corpus.splits) - 1 < settings.held_out + _PARTS:
         raise DataError(
-            f"expected more sentences than the {settings.held_out} to be held out, found "
-            f"{len(corpus.splits) - 1}"
+            f"expected at least {_PARTS} sentences more than the {settings.held_out} to be held "
+            f"out, found {len(corpus.splits) - 1}"
         )
     text.fit(tf.constant(np.repeat(np.array(corpus.words, object), corpus.counts)))
     keras.utils.set_random_seed(settings.seed)
@@ -103,7 +106,9 @@ def pretrain(
     shuffled = rng.permutation(len(corpus.splits) - 1)
     held_out, learnt = shuffled[: settings.held_out], shuffled[settings.held_out :]
     state = save_path.with_name(f"{save_path.name}.training")
-    content = [repr(text.settings), sizes, settings._asdict(), len(corpus.tokens)]
+    tokens = hashlib.sha256(np.ascontiguousarray(corpus.tokens)).hexdigest()
+    words = hashlib.sha256(b"\n".join(corpus.words)).hexdigest()
+    content = [repr(text.settings), sizes, settings._asdict(), tokens, words]
     _fit(learner, corpus, learnt, settings, state, content)
     learner.set_statistics(corpus, learnt[: 4 * settings.held_out], rng)
     with storage.replacing_folder(save_path) as beside:
@@ -180,7 +185,10 @@ class _Learner(keras.Model):
         logits = tf.cast(logits, tf.float32) + bias[count:] - tf.math.log(of_drawn)
         logits = tf.where(drawn == right[:, None], -1e9, logits)  # drawn, but right
         logits = tf.concat([right_logit[:, None], logits], axis=1)
-        self.add_loss(tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - right_logit))
+        losses = tf.reduce_logsumexp(logits, axis=1) - right_logit
+        # There may be no known word in a batch.
+        n_known = tf.cast(tf.size(right), tf.float32)
+        self.add_loss(tf.math.divide_no_nan(tf.reduce_sum(losses), n_known))
         return expected
 
     def set_statistics(

@@ -61,12 +61,17 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def check_replaceable(folder: Path) -> None:
-    """Raises ConfigError where a model cannot be saved: it would replace what is no model."""
+def check_replaceable(folder: Path, marker: str = CONFIG_FILE) -> None:
+    """Raises ConfigError where a model cannot be saved: it would replace what is no model.
+
+    Args:
+        folder: where to.
+        marker: file that a model of the kind has.
+    """
     try:
         if folder.is_dir() and not any(folder.iterdir()):
             return
-        is_other = folder.exists() and not (folder / CONFIG_FILE).is_file()
+        is_other = folder.exists() and not (folder / marker).is_file()
     except OSError as error:
         raise ConfigError(
             f"cannot look into {folder}: {error.strerror}; expected a new or empty folder"

@@ -1,5 +1,6 @@
 """Training of a language model: what it learns, resuming, its folder, and a tagger on top."""
 
+import gzip
 import json
 import logging
 import shutil
@@ -13,7 +14,7 @@ from kerasner import config as configs
 from kerasner import pretraining
 from kerasner.components import LanguageModelEmbedder, TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
-from kerasner.errors import ArchiveError, ConfigError, KerasnerError
+from kerasner.errors import ArchiveError, ConfigError, DataError, KerasnerError
 from kerasner.pretrained import archives
 from kerasner.pretrained.pack import pack_model
 from kerasner.pretraining import Settings
@@ -215,3 +216,25 @@ def test_command(text_file, vector_file, tmp_path, capsys):
     assert "held out, found 300" in capsys.readouterr().err
     assert pretraining.main([str(tmp_path / "lm"), "no_such.txt", *options.split()]) == 2
     assert "no_such.txt" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_files_is_left_alone(text_file, vector_file, tmp_path):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(ConfigError, match="is no model"):
+        pretrain(text_file, vector_file, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.parametrize("held_out, message", [(0, "held_out"), (290, "at least 20")])
+def test_sentences_held_out(text_file, vector_file, tmp_path, held_out, message):
+    with pytest.raises(KerasnerError, match=message):
+        pretrain(text_file, vector_file, tmp_path / "lm", SETTINGS._replace(held_out=held_out))
+
+
+def test_damaged_gzip(text_file, vector_file, tmp_path):
+    damaged = tmp_path / "text.gz"
+    content = bytearray(gzip.compress(text_file.read_bytes()))
+    content[20:60] = bytes(40)
+    damaged.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as text"):
+        pretrain(damaged, vector_file, tmp_path / "lm")

@@ -144,9 +144,7 @@ class LanguageModelText(keras.layers.Layer):
 def save(text: LanguageModelText, model: LanguageModel, folder: Path, name: str = NAME) -> None:
     """Writes a language model into an existing folder, its large weights as 8-bit integers."""
     text.save(folder, name)
-    config = model.get_config()
-    config = {key: config[key] for key in model.settings}
-    storage.write_json(folder / f"{name}.json", {"text": text.settings, "model": config})
+    storage.write_json(folder / f"{name}.json", {"text": text.settings, "model": model.settings})
     stored = {}
     for key, value in _weights(model).items():
         if value.size < _SMALL:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -99,7 +100,7 @@ def read_texts(texts: Sequence[str | Path], splitter: Splitter) -> Iterator[list
             with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
                 while lines := [line for line, _ in zip(file, range(_LINES_AT_ONCE), strict=False)]:
                     yield from _sentences(lines, splitter)
-        except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+        except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error) as error:
             raise DataError(f"{path}: cannot be read as text: {error}") from error
 
 

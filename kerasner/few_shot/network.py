@@ -22,8 +22,8 @@ class SvmNetwork(keras.Model):
     The features of a token are its word vector, scaled to unit length, and the further inputs as
     they are, then the same of its neighbours, weighed less; beyond the borders of the sentence
     there are zeros. With a language model its features take their place (`LanguageModel.features`).
-    Tags do not know of each other. Nothing in it is trained by gradients: see
-    `kerasner.few_shot.fitting`.
+    Tags know of each other by transitions alone, with `use_crf`. Nothing in it is trained by
+    gradients: see `kerasner.few_shot.fitting`.
 
     Args:
         tags: names of the tags in the order of their ids. Each has a machine that tells it from all
@@ -41,7 +41,7 @@ class SvmNetwork(keras.Model):
         inputs: dict of
             "words": int [B, T], 0 is padding; or float [B, T, E] without `token_embedding`; or
                 int [B, T, 3] with `language_model`;
-            "mask": [B, T], not 0 where there is a token; may be left out where words are ids;
+            "mask": [B, T], not 0 where there is a token; may be left out with `token_embedding`;
             any further name: float [B, T, K], in alphabetical order ("cap").
 
     Returns:

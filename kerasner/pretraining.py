@@ -106,9 +106,10 @@ def pretrain(
     shuffled = rng.permutation(len(corpus.splits) - 1)
     held_out, learnt = shuffled[: settings.held_out], shuffled[settings.held_out :]
     state = save_path.with_name(f"{save_path.name}.training")
-    tokens = hashlib.sha256(np.ascontiguousarray(corpus.tokens)).hexdigest()
-    words = hashlib.sha256(b"\n".join(corpus.words)).hexdigest()
-    content = [repr(text.settings), sizes, settings._asdict(), tokens, words]
+    sentences = hashlib.sha256(b"\n".join(corpus.words))
+    for numbers in (corpus.tokens, corpus.splits):
+        sentences.update(np.ascontiguousarray(numbers))
+    content = [repr(text.settings), sizes, settings._asdict(), sentences.hexdigest()]
     _fit(learner, corpus, learnt, settings, state, content)
     learner.set_statistics(corpus, learnt[: 4 * settings.held_out], rng)
     with storage.replacing_folder(save_path) as beside:

@@ -127,7 +127,8 @@ def learn(
     train: Callable[[list[Sample]], Tagger | None],
 ) -> None:
     """Asks and trains in turn, until there is nothing to ask or the person leaves."""
-    tagger = train(samples) if len(samples) >= options.first else None
+    enough = len(samples) >= options.first or (samples and not pool)
+    tagger = train(samples) if enough else None
     rounds, new, leaves = 0, 0, False
     while pool and not leaves and rounds != options.rounds:
         rounds, start = rounds + 1, time.monotonic()
@@ -152,7 +153,7 @@ def learn(
                 samples.append((tokens, tags))
                 new, n_right = new + 1, n_right + (tags == predicted)
         print(f"Annotated in {time.monotonic() - start:.0f} s, {n_right} as predicted")
-        if new and (leaves or len(samples) >= options.first):
+        if new and (leaves or not pool or len(samples) >= options.first):
             tagger, new = train(samples), 0
 
 

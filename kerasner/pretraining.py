@@ -26,7 +26,7 @@ import tensorflow as tf
 from kerasner import storage
 from kerasner.components import TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
-from kerasner.config import check_number
+from kerasner.config import check_number, find_file
 from kerasner.data.text import Corpus, read_texts
 from kerasner.errors import DataError, KerasnerError
 from kerasner.few_shot.language_model import LanguageModel
@@ -35,6 +35,7 @@ from kerasner.product_vectors import k_means
 _LOG = logging.getLogger(__name__)
 _TYPES_AT_ONCE = 10_000
 _WARM_UP = 200  # batches
+_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 _PARTS = 20  # of an epoch; the state is saved after each
 
 
@@ -88,7 +89,10 @@ def pretrain(
         given both sides, exact over all such words, of the model as it is saved; "words" predicted,
         "tokens" of the text, "epochs".
     """
-    check_number("held_out", settings.held_out, 1, whole=True)
+    whole = ("epochs", "batch_tokens", "samples", "min_count", "held_out", "max_tokens")
+    for name, value in [*((name, getattr(settings, name)) for name in whole), *sizes.items()]:
+        check_number(name, value, 1, whole=True)
+    check_number("learning_rate", settings.learning_rate, 1e-9)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path, f"{language_model.NAME}.json")
     corpus = Corpus.of(read_texts(texts, splitter), settings.max_tokens)
@@ -97,6 +101,10 @@ def pretrain(
         raise DataError(
             f"expected at least {_PARTS} sentences more than the {settings.held_out} to be held "
             f"out, found {len(corpus.splits) - 1}"
+        )
+    if max(corpus.counts) < settings.min_count:
+        raise DataError(
+            f"no word occurs min_count = {settings.min_count} times: there is nothing to predict"
         )
     text.fit(tf.constant(np.repeat(np.array(corpus.words, object), corpus.counts)))
     keras.utils.set_random_seed(settings.seed)
@@ -248,6 +256,8 @@ def _fit(
     checkpoint = tf.train.Checkpoint(model=learner.model, optimizer=learner.optimizer, done=done)
     digest = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:12]
     manager = tf.train.CheckpointManager(checkpoint, state / digest, max_to_keep=1)
+    if state.exists() and not (state / digest).exists():
+        _LOG.info("%s is of a run with other settings or text: starting anew", state)
     if manager.restore_or_initialize():
         _LOG.info("going on after part %d of %d", int(done), n_parts)
     for part in range(int(done), n_parts):
@@ -308,8 +318,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hidden", type=int, default=256, help="units of both dense networks")
     parser.add_argument("--dim", type=int, default=128, help="width of types and expectations")
     for name, value in Settings._field_defaults.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+        choices = _POLICIES if name == "policy" else None
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(value), default=value, choices=choices)
     options = vars(parser.parse_args(argv))
+    try:
+        splitter = TextSplitter(options["tokenizer"], options["language"])
+    except ValueError as error:  # an unknown mode or language
+        parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     embedder = {
         "class_name": options["format"],
@@ -318,11 +334,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     sanitizer = {"nums": True, "keep": options["keep"]}
     try:
+        find_file(options["vectors"], "--vectors")  # texts take long to read
         measured = pretrain(
             options["texts"],
             options["folder"].absolute(),
             LanguageModelText(embedder, sanitizer),
-            TextSplitter(options["tokenizer"], options["language"]),
+            splitter,
             Settings(**{name: options[name] for name in Settings._fields}),
             **{name: options[name] for name in ("units", "hidden", "dim")},
         )

@@ -238,3 +238,19 @@ def test_damaged_gzip(text_file, vector_file, tmp_path):
     damaged.write_bytes(content)
     with pytest.raises(DataError, match="cannot be read as text"):
         pretrain(damaged, vector_file, tmp_path / "lm")
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_tokens", "samples", "max_tokens"])
+def test_settings_out_of_range(text_file, vector_file, tmp_path, name):
+    with pytest.raises(ConfigError, match=f"{name}: expected 1 or more"):
+        pretrain(text_file, vector_file, tmp_path / "lm", SETTINGS._replace(**{name: 0}))
+
+
+def test_words_too_rare_to_be_predicted(text_file, vector_file, tmp_path):
+    with pytest.raises(DataError, match="no word occurs min_count = 100000 times"):
+        pretrain(text_file, vector_file, tmp_path / "lm", SETTINGS._replace(min_count=100_000))
+
+
+def test_a_misspelt_name_of_a_language_model():
+    with pytest.raises(ConfigError, match="did you mean 'lm_ru'"):
+        LanguageModelEmbedder("lm_rus").fit()

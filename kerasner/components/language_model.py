@@ -14,7 +14,7 @@ from kerasner import registry, storage
 from kerasner.components._files import TableFile, read_lines, write_lines
 from kerasner.components._strings import counted, is_line
 from kerasner.config import find_file
-from kerasner.errors import ArchiveError, ConfigError
+from kerasner.errors import ArchiveError, ConfigError, nearest
 from kerasner.few_shot.language_model import LanguageModel
 from kerasner.layers import Capitalization, Lowercase, Sanitizer
 from kerasner.pretrained import archives
@@ -51,12 +51,18 @@ class LanguageModelEmbedder:
                 "language_model: load_path: expected the name or the folder of a language model, "
                 f"received {self._load_path!r:.200}"
             )
-        if self._load_path in archives.names("language_model"):
+        shipped = archives.names("language_model")
+        if self._load_path in shipped:
             with tempfile.TemporaryDirectory(prefix="kerasner-") as folder:
                 archives.unpack_model(self._load_path, Path(folder))
                 self.load(Path(folder), NAME)
-        else:
-            self.load(find_file(self._load_path, "language_model: load_path"), NAME)
+            return
+        try:
+            place = find_file(self._load_path, "language_model: load_path")
+        except ConfigError as error:
+            known = nearest(self._load_path, shipped)
+            raise ConfigError(f"{error}; of those that come with kerasner: {known}") from None
+        self.load(place, NAME)
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
         return self.text(tokens)
@@ -178,7 +184,10 @@ def load(folder: Path, name: str = NAME) -> tuple[LanguageModelText, LanguageMod
         if value is None or value.shape != tuple(weight.shape):
             raise ArchiveError(f"{path}: damaged: expected {key} of shape {tuple(weight.shape)}")
         if value.dtype == np.int8:
-            value = value * stored[f"{key}:scale"]
+            scale = stored.get(f"{key}:scale")
+            if scale is None or scale.shape != (1, *value.shape[1:]):
+                raise ArchiveError(f"{path}: damaged: expected the scale of {key}")
+            value = value * scale
         weight.assign(value)
     return text, model
 

@@ -1,12 +1,12 @@
 """The trained component of few-shot tagging: support vector machines and how they are fitted."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from kerasner import storage
 from kerasner.components._checks import check_flags
 from kerasner.config import check_number
 from kerasner.errors import ArchiveError, ConfigError
@@ -143,12 +143,13 @@ class NerSvm:
         return result
 
     def save(self, folder: Path, name: str) -> None:
-        content = {"vectors": self._n_vectors}
-        (folder / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+        storage.write_json(folder / f"{name}.json", {"vectors": self._n_vectors})
 
     def load(self, folder: Path, name: str) -> None:
         path = folder / f"{name}.json"
+        content = storage.read_json(path)
         try:
-            self._n_vectors = int(json.loads(path.read_text(encoding="utf-8"))["vectors"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArchiveError(f"{path}: missing or damaged: {error}") from error
+            check_number("vectors", content["vectors"], 0, whole=True)
+        except (KeyError, TypeError, ConfigError) as error:
+            raise ArchiveError(f"{path}: damaged: {error}") from error
+        self._n_vectors = content["vectors"]

@@ -54,7 +54,17 @@ def encoded(
     Returns:
         A dataset of (inputs, tag ids): dict of [T, ...] and int32 [T], cached in memory, so that
         only the first pass computes anything.
+
+    Raises:
+        DataError: a sentence with more tags than tokens or fewer; and see `columns`.
     """
+    inputs = columns(sentences, n_inputs)
+    for number, (tokens, row) in enumerate(zip(inputs[0], tags, strict=True)):
+        if len(tokens) != len(row):
+            raise DataError(
+                f"sentence {number}: expected a tag for each of its {len(tokens)} tokens, "
+                f"received {len(row)} tags: {list(row)!r:.200}"
+            )
 
     def encode_group(sentences: tuple[tf.RaggedTensor, ...], tags: tf.RaggedTensor):
         splits = sentences[0].row_splits
@@ -64,7 +74,7 @@ def encoded(
         }
         return inputs, tags.with_values(tf.cast(encode_tags(tags.values), tf.int32))
 
-    strings = (tuple(map(_ragged, columns(sentences, n_inputs))), _ragged(tags))
+    strings = (tuple(map(_ragged, inputs)), _ragged(tags))
     groups = tf.data.Dataset.from_tensor_slices(strings).batch(_ENCODED_AT_ONCE)
     rows = groups.map(encode_group, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
     return rows.map(lambda inputs, tags: (_trimmed(inputs), tf.identity(tags))).cache()

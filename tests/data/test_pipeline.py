@@ -101,3 +101,8 @@ def test_characters_are_as_wide_as_the_longest_token_of_the_sentence():
         expected = [widths[token] for token in tokens]
         assert inputs["chars"].sum(axis=-1).tolist() == expected
         assert inputs["chars"].shape == (len(tokens), max(expected, default=1))
+
+
+def test_tags_and_tokens_of_different_lengths():
+    with pytest.raises(DataError, match="sentence 1: expected a tag for each of its 2 tokens"):
+        pipeline.encoded([["a"], ["b", "c"]], [["O"], ["O"]], None, None)

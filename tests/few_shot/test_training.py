@@ -98,7 +98,7 @@ def test_a_damaged_model(few_shot, tmp_path):
     train_model(few_shot, verbose=0)
     (path,) = (tmp_path / "model").glob("ner_svm*.json")
     path.write_text("{}")
-    with pytest.raises((ArchiveError, ConfigError), match="missing or damaged"):
+    with pytest.raises((ArchiveError, ConfigError), match="damaged"):
         Tagger.load(tmp_path / "model")
 
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kerasner.data import pipeline
+from kerasner.errors import DataError
 
 LENGTHS = [1 + number % 30 for number in range(600)]
 SENTENCES = [[str(number)] * length for number, length in enumerate(LENGTHS)]

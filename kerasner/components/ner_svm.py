@@ -31,8 +31,9 @@ class NerSvm:
         class_weight: None, or "balanced": each class counts the same however rare it is.
         window: neighbours on either side whose features are used.
         decay: how much those of a neighbour count, to the power of its distance.
-        threshold: probability above which a token gets a tag other than O. Scores are shifted
-            alike, so that a tag is chosen where its score is the highest.
+        threshold: probability above which a token gets the one tag beside O; of several tags, what
+            is below 0.5 makes each likelier in the same way. Scores are shifted alike, so that a
+            tag is chosen where its score is the highest.
         transitions: how much the tag of the token before counts, by what it makes of the
             probability of a tag in the sentences learnt from; 0: each tag by itself.
         seed: of what is drawn in fitting.

@@ -161,6 +161,8 @@ class SvmNetwork(keras.Model):
         if len(self._settings["tags"]) == 2:  # log-odds against the other tag
             place = self.machine_tags[0]
             emissions = tf.pad(emissions, [[0, 0], [0, 0], [place, 1 - place]])
+        else:  # each against all others: what is normalized are the probabilities
+            emissions = tf.math.log_sigmoid(emissions)
         if self.crf is not None:
             return self.crf(emissions, mask=mask)
         return pack_independent(emissions, mask)

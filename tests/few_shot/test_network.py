@@ -65,6 +65,17 @@ def test_of_two_tags_the_first_has_log_odds_zero():
     assert emissions.shape == (1, 2, 2) and not emissions[..., 0].numpy().any()
 
 
+def test_of_several_tags_each_has_the_log_probability_of_its_machine():
+    made = network(("O", "LOC", "PER"), window=0)
+    odds = np.log(np.array([0.6, 0.3, 0.2]) / np.array([0.4, 0.7, 0.8]))
+    zeros = {name: np.zeros(getattr(made.svm, name).shape) for name in ("coefficients", "offset")}
+    made.svm.set(intercepts=odds, scale=np.ones(3), **zeros)
+    potentials = unpack(made({"words": np.array([[3, 4]]), "cap": np.ones((1, 2, 1), "f")}))
+    np.testing.assert_allclose(np.exp(potentials.emissions[0, 0]), [0.6, 0.3, 0.2], rtol=1e-5)
+    shares = np.array([0.6, 0.3, 0.2]) / 1.1
+    np.testing.assert_allclose(potentials.marginals()[0], [shares, shares], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("tags", "scheme"), [(("O", "PER"), "io"), (("O", "B-PER", "I-PER"), "bio")]
 )

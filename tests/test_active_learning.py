@@ -148,6 +148,14 @@ def test_nothing_is_made_of_no_answer(config, tmp_path):
     assert "Trained" not in shown and "export" not in shown and not any(folder.iterdir())
 
 
+def test_fewer_sentences_than_are_asked_for_first(config, tmp_path):
+    texts, folder = tmp_path / "texts.txt", tmp_path / "mine"
+    texts.write_text("\n".join(TEXTS[:2]), encoding="utf-8")
+    shown = printed(run(config, folder, texts, answers="1-2 PER, 5 LOC\n" * 2))
+    assert "Round 1: 2 of 2 sentences" in shown and "Trained on 2 sentences" in shown
+    assert (folder / "model").exists()
+
+
 def test_sentences_without_entities_are_not_enough(config, tmp_path):
     texts, folder = tmp_path / "texts.txt", tmp_path / "mine"
     texts.write_text("\n".join(TEXTS), encoding="utf-8")

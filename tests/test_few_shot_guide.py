@@ -1,14 +1,12 @@
 """docs/few_shot.md: its commands and its Python, as a user with a few sentences would run them."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import shell
 
 pytest.importorskip("sklearn")
 
@@ -30,22 +28,7 @@ def place(tmp_path_factory, data_folder) -> Path:
 
 
 def run(command: str, place: Path, answers: str = "") -> str:
-    scripts = str(Path(sys.executable).parent)
-    result = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"],
-        cwd=place,
-        env={
-            **os.environ,
-            "KERASNER_HOME": str(place / "home"),
-            "PATH": f"{scripts}:{os.environ['PATH']}",
-        },
-        input=answers,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, f"{command}\n{result.stderr[-3000:]}"
-    return result.stdout
+    return shell.run(command, place, answers, KERASNER_HOME=str(place / "home"))
 
 
 def command(start: str) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import kerasner
 from kerasner import config as configs
-from kerasner import pretraining
+from kerasner import pretraining, storage
 from kerasner.components import LanguageModelEmbedder, TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
 from kerasner.errors import ArchiveError, ConfigError, DataError, KerasnerError
@@ -121,6 +121,18 @@ def test_damaged_folder(folder, tmp_path, missing):
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(ArchiveError, match=missing):
         language_model.load(tmp_path)
+
+
+def test_a_damaged_scale_is_told(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "language_model-weights.npz"
+    stored = storage.load_weights(path)
+    scale = next(key for key in stored if key.endswith(":scale"))
+    for damage in ({}, {scale: stored[scale][:, :-1]}):
+        kept = {key: value for key, value in stored.items() if key != scale}
+        storage.save_weights(path, {**kept, **damage})
+        with pytest.raises(ArchiveError, match=f"scale of {scale.removesuffix(':scale')}"):
+            language_model.load(tmp_path / "copy")
 
 
 def test_packed_beside_a_tagger_with_the_same_vectors(folder, tmp_path, monkeypatch):

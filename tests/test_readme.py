@@ -3,11 +3,10 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from shell import run
 
 ROOT = Path(__file__).parents[1]
 # Installing is what CI does before any test.
@@ -33,20 +32,6 @@ def place(data_folder, vector_file, tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "examples", folder / "examples")
     (folder / "texts.txt").write_text("Anna Berg lives in Paris.\n\nNobody came.\n")
     return folder
-
-
-def run(command: str, place: Path) -> str:
-    scripts = str(Path(sys.executable).parent)
-    result = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; PATH={scripts}:$PATH; {command}"],
-        cwd=place,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, f"{command}\n{result.stderr[-3000:]}"
-    return result.stdout
 
 
 def test_first_command_prints_what_is_shown(place):

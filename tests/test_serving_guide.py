@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell import run
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "serving.md"
@@ -30,13 +31,6 @@ def outputs(tmp_path_factory) -> dict[str, str]:
     path = f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -e; "
     printed, servers = {}, []
 
-    def run(command: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", path + command], cwd=folder, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, (command, done.stderr[-2000:])
-        return done.stdout
-
     try:
         for kind, block in BLOCKS:
             block = re.sub(PORTS, lambda match: ports[match[0]], block)
@@ -51,11 +45,11 @@ def outputs(tmp_path_factory) -> dict[str, str]:
                         "--fail-with-body --retry 60 --retry-delay 1 --retry-all-errors",
                     )  # the server is still starting
                 first = block.split()[0]
-                printed[first] = printed.get(first, "") + run(block)
+                printed[first] = printed.get(first, "") + run(block, folder)
         script = "\n".join(block for kind, block in BLOCKS if kind == "python")
         script = re.sub(PORTS, lambda match: ports[match[0]], script)
         (folder / "guide.py").write_text(script, encoding="utf-8")
-        printed["guide.py"] = run("python guide.py")
+        printed["guide.py"] = run("python guide.py", folder)
     finally:
         for server in servers:
             server.terminate()

@@ -3,6 +3,7 @@
 from kerasner.components.converters import BioConverter, OneHotter
 from kerasner.components.embedders import FastText, Glove, Navec
 from kerasner.components.language_model import LanguageModelEmbedder
+from kerasner.components.lexicon import Lexicon
 from kerasner.components.matrices import EmbMatAssembler, RandomEmbMat
 from kerasner.components.ner import Ner
 from kerasner.components.ner_svm import NerSvm
@@ -20,6 +21,7 @@ __all__ = [
     "FastText",
     "Glove",
     "LanguageModelEmbedder",
+    "Lexicon",
     "Mask",
     "Navec",
     "Ner",

@@ -105,15 +105,9 @@ class NerSvm:
                 f"of {'characters' if n_chars is not None else 'a vocabulary of words'}, which "
                 "have no vectors without training"
             )
+        language_model = None
         if isinstance(words, LanguageModel):
-            if features:
-                raise ConfigError(
-                    "ner_svm: in: the language model knows of letters and characters; expected no "
-                    f"further inputs, received {sorted(features)}"
-                )
             words, language_model = None, words
-        else:
-            language_model = None
         return SvmNetwork(
             tags,
             words,

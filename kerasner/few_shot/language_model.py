@@ -1,5 +1,6 @@
 """The language model of few-shot tagging: what a word is like, and what its place asks for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ LETTERS = 7  # none of the kinds of `Capitalization("extended")`, and these six
 # on the valid part of Collection3.
 _WORD, _EXPECTATION = 0.5, 0.5
 _SHARPNESS = 12.0
+_GUESS_UNITS = 128
 
 
 @keras.saving.register_keras_serializable("kerasner")
@@ -27,7 +29,8 @@ class LanguageModel(keras.layers.Layer):
     of its frequency. So both live in one space, in which words that can stand in the same places
     are close, whatever they are about.
 
-    It is trained by `kerasner.pretraining` and frozen afterwards.
+    It is trained by `kerasner.pretraining` and frozen afterwards. On top of it a dense network may
+    guess of which kind of name a token is, see `kerasner.distant`.
 
     Args:
         token_embedding: layer from word ids [...] to vectors [..., D], id 0 being padding.
@@ -37,6 +40,7 @@ class LanguageModel(keras.layers.Layer):
         hidden: width of the hidden layer of both dense networks.
         ending_dim: width of the vectors of last characters.
         clusters: number of kinds of tokens, see `features`.
+        names: kinds of names that are guessed, the first of them "O", no name; empty: none.
         dropout: rate, on the inputs and outputs of the LSTM.
         word_dropout: probability, in training, that the LSTM reads a word as unknown.
         **kwargs: Passed to `keras.layers.Layer`.
@@ -72,6 +76,7 @@ class LanguageModel(keras.layers.Layer):
         hidden: int = 256,
         ending_dim: int = 32,
         clusters: int = 256,
+        names: Sequence[str] = (),
         dropout: float = 0.15,
         word_dropout: float = 0.05,
         **kwargs: Any,
@@ -83,6 +88,7 @@ class LanguageModel(keras.layers.Layer):
             "hidden": hidden,
             "ending_dim": ending_dim,
             "clusters": clusters,
+            "names": list(names),
             "dropout": dropout,
             "word_dropout": word_dropout,
         }
@@ -96,6 +102,10 @@ class LanguageModel(keras.layers.Layer):
         self.context_out = keras.layers.Dense(dim, dtype="float32")
         self.type_hidden = keras.layers.Dense(hidden, "relu", **policy)
         self.type_out = keras.layers.Dense(dim + 1, dtype="float32")
+        self.guess_hidden = self.guess_out = None
+        if names:
+            self.guess_hidden = keras.layers.Dense(_GUESS_UNITS, "relu", dtype="float32")
+            self.guess_out = keras.layers.Dense(len(names), dtype="float32")
         self._dropout = keras.layers.Dropout(dropout, dtype="float32")
 
     @property
@@ -124,6 +134,9 @@ class LanguageModel(keras.layers.Layer):
         build_layer(self.type_hidden, (None, width))
         for layer in (self.context_out, self.type_out):
             build_layer(layer, (None, settings["hidden"]))
+        if self.guess_hidden is not None:
+            build_layer(self.guess_hidden, (None, sum(self.guess_widths)))
+            build_layer(self.guess_out, (None, _GUESS_UNITS))
         # Of running text, set when training ends. What differs from the means is telling.
         self.mean_type = self._statistic("mean_type", (self.dim,))
         self.mean_expectation = self._statistic("mean_expectation", (self.dim,))
@@ -144,7 +157,7 @@ class LanguageModel(keras.layers.Layer):
     @property
     def named_layers(self) -> dict[str, keras.layers.Layer]:
         """The layers that have weights, by the names under which these are stored."""
-        return {
+        named = {
             "token_embedding": self.token_embedding,
             "ending_embedding": self.ending_embedding,
             "lstm": self.lstm,
@@ -152,7 +165,10 @@ class LanguageModel(keras.layers.Layer):
             "context_out": self.context_out,
             "type_hidden": self.type_hidden,
             "type_out": self.type_out,
+            "guess_hidden": self.guess_hidden,
+            "guess_out": self.guess_out,
         }
+        return {name: layer for name, layer in named.items() if layer is not None}
 
     def token_vectors(self, ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Ids of tokens, int [..., 3] -> float32 [..., E]; zeros where the word is 0."""
@@ -189,6 +205,11 @@ class LanguageModel(keras.layers.Layer):
         vectors = self.token_vectors(ids)
         return tf.concat([self.types(vectors)[0], vectors], axis=-1)
 
+    @property
+    def token_width(self) -> int:
+        """Width of `token_features`, K + E."""
+        return self.dim + self.width
+
     def features(self, tokens: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Features of tokens in their sentences, in groups of unit length.
 
@@ -197,10 +218,19 @@ class LanguageModel(keras.layers.Layer):
             mask: bool [B, T].
 
         Returns:
-            What to use of a token and of its neighbours: letters and type, [B, T, F]; and what to
-            use of the token alone: word vector, expectation, the sum of type and expectation, and
-            the square roots of the probabilities of the clusters near that sum, [B, T, G].
+            What to use of a token and of its neighbours: letters, type and the probabilities of
+            the kinds of names, if any, [B, T, F]; and what to use of the token alone: word vector,
+            expectation, the sum of type and expectation, and the square roots of the probabilities
+            of the clusters near that sum, [B, T, G].
         """
+        shared, own = self.plain_features(tokens, mask)
+        if self.guess_out is None:
+            return shared, own
+        guesses = tf.nn.softmax(self.guess(self.guess_inputs(shared, own, mask)))
+        return tf.concat([shared, guesses], axis=-1), own
+
+    def plain_features(self, tokens: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What `features` returns, without guesses."""
         types, vectors = tf.split(tokens, [self.dim, self.width], axis=-1)
         types = _unit(types - tf.convert_to_tensor(self.mean_type))
         expectations = _unit(self(vectors, mask=mask) - tf.convert_to_tensor(self.mean_expectation))
@@ -215,11 +245,35 @@ class LanguageModel(keras.layers.Layer):
         ]
         return tf.concat([letters, types], axis=-1), tf.concat(own, axis=-1)
 
+    def guess_inputs(self, shared: tf.Tensor, own: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Of `plain_features`, what `guess` takes: [B, T, sum(guess_widths)].
+
+        What tells of the place comes first: letters and types of the tokens before and after it,
+        its own letters, its expectation; then what tells which word it is.
+        """
+        shared = tf.where(mask[..., None], shared, 0.0)
+        before = tf.pad(shared, [[0, 0], [1, 0], [0, 0]])[:, :-1]
+        after = tf.pad(shared, [[0, 0], [0, 1], [0, 0]])[:, 1:]
+        letters, types = tf.split(shared, [LETTERS, self.dim], axis=-1)
+        words, expectations, both = tf.split(own, [self.word_dim, self.dim, -1], axis=-1)
+        place = [before, after, letters, expectations]
+        return tf.concat([*place, words, types, both], axis=-1)
+
+    def guess(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Logits of the kinds of names, [..., names]; inputs as of `guess_inputs`."""
+        return self.guess_out(self.guess_hidden(inputs))
+
+    @property
+    def guess_widths(self) -> tuple[int, int]:
+        """Widths of what `guess_inputs` tells of a token's place, and of its word."""
+        shared, own = LETTERS + self.dim, self.feature_widths[1]
+        return 2 * shared + LETTERS + self.dim, own
+
     @property
     def feature_widths(self) -> tuple[int, int]:
         """Widths F and G of `features`."""
         own = self.word_dim + 2 * self.dim + self.settings["clusters"]
-        return LETTERS + self.dim, own
+        return LETTERS + self.dim + len(self.settings["names"]), own
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.dim)

@@ -21,7 +21,8 @@ class SvmNetwork(keras.Model):
 
     The features of a token are its word vector, scaled to unit length, and the further inputs as
     they are, then the same of its neighbours, weighed less; beyond the borders of the sentence
-    there are zeros. With a language model its features take their place (`LanguageModel.features`).
+    there are zeros. With a language model its features take the place of the word vector
+    (`LanguageModel.features`).
     Tags know of each other by transitions alone, with `use_crf`. Nothing in it is trained by
     gradients: see `kerasner.few_shot.fitting`.
 
@@ -132,9 +133,10 @@ class SvmNetwork(keras.Model):
         """Features of single tokens: inputs of shape [..., ], [..., K], ... -> float [..., D]."""
         words = inputs["words"]
         if self.language_model is not None:
-            return self.language_model.token_features(words)
-        vectors = words if self.token_embedding is None else self.token_embedding(words)
-        features = [tf.math.l2_normalize(tf.cast(vectors, tf.float32), axis=-1)]
+            features = [self.language_model.token_features(words)]
+        else:
+            vectors = words if self.token_embedding is None else self.token_embedding(words)
+            features = [tf.math.l2_normalize(tf.cast(vectors, tf.float32), axis=-1)]
         features += [
             tf.cast(inputs[name], tf.float32) for name in sorted(inputs) if name not in NO_FEATURES
         ]
@@ -145,7 +147,9 @@ class SvmNetwork(keras.Model):
         window, decay = self._settings["window"], self._settings["decay"]
         own = []
         if self.language_model is not None:
-            features, *own = self.language_model.features(features, mask)
+            width = self.language_model.token_width
+            shared, *own = self.language_model.features(features[..., :width], mask)
+            features = tf.concat([shared, features[..., width:]], axis=-1)
         features = tf.where(mask[..., None], features, 0.0)
         padded = tf.pad(features, [[0, 0], [window, window], [0, 0]])
         length = tf.shape(features)[1]
@@ -178,15 +182,13 @@ class SvmNetwork(keras.Model):
         context = 2 * self._settings["window"] + 1
         if self.language_model is not None:
             shared, own = self.language_model.feature_widths
-            width = context * shared + own
+        elif self.token_embedding is None:
+            shared, own = shapes["words"][-1], 0
         else:
-            if self.token_embedding is None:
-                width = shapes["words"][-1]
-            else:
-                build_layer(self.token_embedding, shapes["words"])
-                width = self.token_embedding.output_dim
-            width += sum(shapes[name][-1] for name in shapes if name not in NO_FEATURES)
-            width *= context
+            build_layer(self.token_embedding, shapes["words"])
+            shared, own = self.token_embedding.output_dim, 0
+        shared += sum(shapes[name][-1] for name in shapes if name not in NO_FEATURES)
+        width = context * shared + own
         build_layer(self.svm, (*shapes["words"][:2], width))
         if self.crf is not None:
             build_layer(self.crf, (*shapes["words"][:2], len(self.tags)))

@@ -1,6 +1,6 @@
 """Makes a trained model one of those that come with kerasner: python -m kerasner.pretrained.pack.
 
-The model is a tagger, or a language model.
+The model is a tagger, a language model, or a lexicon (a folder with lexicon.json).
 
     python -m kerasner.pretrained.pack FOLDER NAME [--version 1]
 
@@ -18,14 +18,17 @@ from typing import Any
 import numpy as np
 
 from kerasner import storage
-from kerasner.components import language_model
+from kerasner.components import language_model, lexicon
 from kerasner.pretrained import archives
 
 
 def pack_model(folder: Path, name: str, version: int = 1) -> None:
     """Packs the model that training wrote to `folder` and registers it as `name`."""
     entry: dict[str, Any] = {"version": version}
-    if (folder / f"{language_model.NAME}.json").is_file():
+    weights = None
+    if (folder / f"{lexicon.NAME}.json").is_file():
+        entry["kind"] = lexicon.NAME
+    elif (folder / f"{language_model.NAME}.json").is_file():
         entry["kind"] = language_model.NAME
         weights = folder / f"{language_model.NAME}-weights.npz"  # 8-bit already
     else:

@@ -96,6 +96,25 @@ def vector_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def text_file(corpus, tmp_path_factory) -> Path:
+    """Its sentences, a line each, several times over."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    lines = [" ".join(tokens) for tokens, _ in corpus["train"]]
+    path.write_text("\n".join(lines * 5) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def language_model_folder(text_file, vector_file, tmp_path_factory) -> Path:
+    """A language model of it."""
+    from small_language_model import pretrain
+
+    folder = tmp_path_factory.mktemp("lm") / "lm"
+    pretrain(text_file, vector_file, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def small_settings(data_folder, vector_file) -> list[str]:
     """What makes the installed ner_conll2003 a small model of the corpus."""
     ner = {

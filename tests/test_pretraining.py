@@ -8,48 +8,21 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_language_model import SETTINGS, pretrain
 
 import kerasner
 from kerasner import config as configs
 from kerasner import pretraining, storage
-from kerasner.components import LanguageModelEmbedder, TextSplitter, language_model
-from kerasner.components.language_model import LanguageModelText
+from kerasner.components import LanguageModelEmbedder, language_model
 from kerasner.errors import ArchiveError, ConfigError, DataError, KerasnerError
 from kerasner.pretrained import archives
 from kerasner.pretrained.pack import pack_model
-from kerasner.pretraining import Settings
 from kerasner.tagger import Tagger
 
-SIZES = {"units": 16, "dim": 12, "hidden": 16, "ending_dim": 4, "clusters": 10}
-SETTINGS = Settings(
-    epochs=4, batch_tokens=200, learning_rate=0.02, samples=20, min_count=1, held_out=12, seed=3
-)
-
 
 @pytest.fixture(scope="module")
-def text_file(corpus, tmp_path_factory):
-    """The sentences of the small corpus, a line each, several times over."""
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    lines = [" ".join(tokens) for tokens, _ in corpus["train"]]
-    path.write_text("\n".join(lines * 5) + "\n", encoding="utf-8")
-    return path
-
-
-def new_text(vector_file):
-    embedder = {"class_name": "glove", "load_path": str(vector_file), "lacking_min_count": 1}
-    return LanguageModelText(embedder, {"nums": True}, ending_min_words=2)
-
-
-def pretrain(text_file, vector_file, folder, settings=SETTINGS):
-    text, splitter = new_text(vector_file), TextSplitter()
-    return pretraining.pretrain([text_file], folder, text, splitter, settings, **SIZES)
-
-
-@pytest.fixture(scope="module")
-def folder(text_file, vector_file, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lm") / "lm"
-    pretrain(text_file, vector_file, folder)
-    return folder
+def folder(language_model_folder):
+    return language_model_folder
 
 
 def test_context_makes_words_less_perplexing(folder, corpus):

@@ -62,7 +62,7 @@ class Lexicon:
         return tf.gather(tf.constant(self._features), self._table.lookup(tokens))
 
     def _set(self, columns: list[str], rows: list[list[int]], lines: list[str]) -> None:
-        """Names of the features, which of them are 1 in each kind of word, `word<TAB>kind` lines."""
+        """Names of the features, which of them each kind of word has, `word<TAB>kind` lines."""
         self._columns, self._rows, self._lines = columns, rows, lines
         self._features = np.zeros((len(rows), len(columns)), np.float32)
         for row, ones in enumerate(rows):

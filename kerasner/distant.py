@@ -155,9 +155,9 @@ def teach(
             f"{n_sentences}"
         )
     examples = Examples(corpus.words, lists)
-    known = examples.kind_of >= 0
+    is_known = examples.kind_of >= 0
     counts = np.bincount(
-        examples.kind_of[known], corpus.counts[known], minlength=len(examples.kinds)
+        examples.kind_of[is_known], corpus.counts[is_known], minlength=len(examples.kinds)
     )
     listed = dict(zip(examples.kinds, counts.astype(int).tolist(), strict=True))
     _LOG.info("%d sentences; tokens known from the lists: %s", n_sentences, listed)
@@ -172,10 +172,10 @@ def teach(
         dtype="float32",
     )
     taught.build()
-    weights = storage.layer_weights(model) | model.statistics
+    known = storage.layer_weights(model) | model.statistics
     for key, weight in (storage.layer_weights(taught) | taught.statistics).items():
-        if key in weights:
-            weight.assign(weights[key])
+        if not key.startswith("guess_"):
+            weight.assign(known[key])
     taught.trainable = False
     taught.guess_hidden.trainable = taught.guess_out.trainable = True
     teacher = _Teacher(taught, text(tf.constant(corpus.words)), _weights(counts))

@@ -27,11 +27,11 @@ from kerasner.config import check_number
 from kerasner.data.lexicon import read_lists
 from kerasner.data.text import Corpus, read_texts
 from kerasner.errors import DataError, KerasnerError
-from kerasner.few_shot.language_model import LanguageModel
+from kerasner.few_shot.language_model import INITIAL, LanguageModel
 
 _LOG = logging.getLogger(__name__)
 WORDS = "word"  # name of the list of ordinary words
-NONE, INITIAL = "O", "initial"
+NONE = "O"
 _UNKNOWN = -1
 _SMALL_LETTERS = 0.08  # share of the tokens in small letters that is learnt from
 _HIDDEN = 0.6  # of the tokens, half of them without all that tells their word, half without a part

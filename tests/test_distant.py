@@ -85,6 +85,20 @@ def test_guesses_do_not_depend_on_padding(taught):
     np.testing.assert_allclose(features(7), features(12), atol=1e-5)
 
 
+def test_initials_stand_for_the_name_that_follows(taught):
+    model = language_model.load(taught)[1]
+    initial = model.settings["names"].index("initial") - len(model.settings["names"])
+
+    def stand_ins(flags, length):
+        shared = np.zeros([1, len(flags), model.feature_widths[0]], np.float32)
+        shared[0, :, initial] = flags
+        return model.stand_ins(shared, tf.sequence_mask([length], len(flags)))[0].numpy().tolist()
+
+    assert stand_ins([0, 0.9, 0.9, 0.9, 0.9, 0, 0.4], 7) == [0, 5, 5, 5, 5, 5, 6]
+    assert stand_ins([0.9, 0.9, 0.9], 2) == [1, 1, 2]  # nothing follows but padding
+    assert stand_ins([0.9], 1) == [0]
+
+
 def test_a_tagger_on_top(taught, data_folder, corpus, tmp_path):
     values = {
         "dataset_reader.data_path": data_folder,

@@ -15,6 +15,8 @@ LETTERS = 7  # none of the kinds of `Capitalization("extended")`, and these six
 _WORD, _EXPECTATION = 0.5, 0.5
 _SHARPNESS = 12.0
 _GUESS_UNITS = 128
+INITIAL = "initial"  # the kind of names that are letters with full stops
+_INITIALS = 6  # tokens of three initials
 
 
 @keras.saving.register_keras_serializable("kerasner")
@@ -228,6 +230,30 @@ class LanguageModel(keras.layers.Layer):
             return shared, own
         guesses = tf.nn.softmax(self.guess(self.guess_inputs(shared, own, mask)))
         return tf.concat([shared, guesses], axis=-1), own
+
+    def stand_ins(self, shared: tf.Tensor, mask: tf.Tensor) -> tf.Tensor | None:
+        """Which token each is to be taken for: itself, or, of an initial, the name that follows.
+
+        That "J." is the beginning of a name can only be told from the rest of that name. Without
+        guesses of initials there is nothing to tell.
+
+        Args:
+            shared: as `features` gives it, [B, T, F].
+            mask: bool [B, T].
+
+        Returns:
+            Numbers of tokens, int32 [B, T], or None.
+        """
+        names = self.settings["names"]
+        if INITIAL not in names:
+            return None
+        guess = shared[..., names.index(INITIAL) - len(names)]
+        is_initial = (guess > 0.5) & tf.pad(mask, [[0, 0], [0, 1]])[:, 1:]
+        found = tf.broadcast_to(tf.range(tf.shape(mask)[1]), tf.shape(mask))
+        for _ in range(_INITIALS):
+            onward = tf.concat([found[:, 1:], found[:, -1:]], axis=1)
+            found = tf.where(is_initial, onward, found)
+        return found
 
     def plain_features(self, tokens: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What `features` returns, without guesses."""

@@ -22,7 +22,7 @@ class SvmNetwork(keras.Model):
     The features of a token are its word vector, scaled to unit length, and the further inputs as
     they are, then the same of its neighbours, weighed less; beyond the borders of the sentence
     there are zeros. With a language model its features take the place of the word vector
-    (`LanguageModel.features`).
+    (`LanguageModel.features`), and initials have the features of the name that they belong to.
     Tags know of each other by transitions alone, with `use_crf`. Nothing in it is trained by
     gradients: see `kerasner.few_shot.fitting`.
 
@@ -150,6 +150,9 @@ class SvmNetwork(keras.Model):
             width = self.language_model.token_width
             shared, *own = self.language_model.features(features[..., :width], mask)
             features = tf.concat([shared, features[..., width:]], axis=-1)
+            stand_ins = self.language_model.stand_ins(shared, mask)
+            if stand_ins is not None:
+                features, *own = (tf.gather(x, stand_ins, batch_dims=1) for x in (features, *own))
         features = tf.where(mask[..., None], features, 0.0)
         padded = tf.pad(features, [[0, 0], [window, window], [0, 0]])
         length = tf.shape(features)[1]

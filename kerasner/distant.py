@@ -9,6 +9,7 @@ Texts are those of `python -m kerasner.pretraining`.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -45,7 +46,7 @@ class Settings(NamedTuple):
     Attributes:
         epochs: passes over the text.
         batch_tokens: tokens a batch, padding included.
-        learning_rate: of Adam; it falls to 0 in a straight line.
+        learning_rate: of Adam; it falls to a tenth in a straight line.
         held_out: sentences to measure with, and of no other use.
         seed: of all that is drawn.
     """
@@ -63,11 +64,12 @@ class Examples:
     A token in small letters is none, and so is a capitalized one that is in the list of ordinary
     words alone. A capitalized one that is in one list of names alone is of that kind. A capital
     letter by itself within a sentence, before a full stop and a capital letter, is an initial, and
-    the full stop with it. Nothing is known of any other.
+    the full stop with it; one before something else is none, if it is an ordinary word. Nothing is
+    known of any other token, those in capital letters among them.
 
     Args:
         words: distinct tokens.
-        lists: names, and ordinary words, in small letters.
+        lists: names, and ordinary words, single words in any letter case.
 
     Attributes:
         kinds: names of the kinds, the first of them "O".
@@ -81,7 +83,7 @@ class Examples:
     def __init__(self, words: Sequence[bytes], lists: Mapping[str, Sequence[str]]):
         names = [name for name in lists if name != WORDS]
         self.kinds = [NONE, *names, INITIAL]
-        found = {name: set(entries) for name, entries in lists.items()}
+        found = {name: {entry.lower() for entry in entries} for name, entries in lists.items()}
         ordinary = found.get(WORDS, set())
         texts = [word.decode("utf-8", "replace") for word in words]
         self.capitalized = np.array([text[:1].isupper() for text in texts])
@@ -92,7 +94,7 @@ class Examples:
         for index in np.flatnonzero(self.capitalized):
             text = texts[index].lower()
             kinds = [number for number, name in enumerate(names, 1) if text in found[name]]
-            if len(text) == 1 or texts[index].isupper() or len(kinds) + (text in ordinary) != 1:
+            if texts[index].isupper() or len(kinds) + (text in ordinary) != 1:
                 self.kind_of[index] = _UNKNOWN
             elif kinds:
                 self.kind_of[index] = kinds[0]
@@ -135,13 +137,17 @@ def teach(
         settings: how.
 
     Returns:
-        Of held-out sentences: "examples", how many tokens of a name were known from the lists,
-        "right", the share of them, in percent, whose kind is guessed, and "right by place", where
-        what tells their word is hidden.
+        Of held-out sentences: "examples", how many tokens were known to be of a name, initials
+        included, "right", the share of them, in percent, whose kind is guessed, and "right by
+        place", where what tells their word is hidden.
 
     Raises:
-        DataError: too little text, or no examples of a kind in it.
+        DataError: too little text, no examples of a kind in it, or no lists of names.
     """
+    if reserved := sorted({NONE, INITIAL} & lists.keys()):
+        raise DataError(f"a list is called {reserved[0]!r}; expected another name for it")
+    if not lists.keys() - {WORDS}:
+        raise DataError(f"expected a list of names at least, found {sorted(lists)}")
     for name in ("epochs", "batch_tokens", "held_out"):
         check_number(name, getattr(settings, name), 1, whole=True)
     check_number("learning_rate", settings.learning_rate, 1e-9)
@@ -163,7 +169,10 @@ def teach(
     _LOG.info("%d sentences; tokens known from the lists: %s", n_sentences, listed)
     lacking = [kind for kind, count in listed.items() if not count and kind != INITIAL]
     if lacking:
-        raise DataError(f"the text has no token of the list {lacking[0]!r} that is in no other")
+        raise DataError(
+            f"the text has no capitalized token of the list {lacking[0]!r} that is in no other; "
+            "entries of several words are not looked for"
+        )
     keras.utils.set_random_seed(settings.seed)
     taught = LanguageModel(
         text.embedder.embedding,
@@ -172,8 +181,8 @@ def teach(
         dtype="float32",
     )
     taught.build()
-    known = storage.layer_weights(model) | model.statistics
-    for key, weight in (storage.layer_weights(taught) | taught.statistics).items():
+    known = language_model.variables(model)
+    for key, weight in language_model.variables(taught).items():
         if not key.startswith("guess_"):
             weight.assign(known[key])
     taught.trainable = False
@@ -183,7 +192,8 @@ def teach(
     order = rng.permutation(n_sentences)
     held_out, learnt = order[: settings.held_out], order[settings.held_out :]
     n_steps = settings.epochs * int(np.diff(corpus.splits)[learnt].sum() / settings.batch_tokens)
-    rate = keras.optimizers.schedules.PolynomialDecay(settings.learning_rate, max(n_steps, 1))
+    first = settings.learning_rate
+    rate = keras.optimizers.schedules.PolynomialDecay(first, max(n_steps, 1), first / 10)
     teacher.prepare(keras.optimizers.Adam(rate))
     for epoch in range(settings.epochs):
         for batch in corpus.batches(learnt, settings.batch_tokens, rng):
@@ -200,7 +210,7 @@ def teach(
 
 
 def _weights(counts: np.ndarray) -> np.ndarray:
-    """How much a token of each kind counts: rare ones more."""
+    """How much a token of each kind counts: rare ones more, and initials, which are not counted."""
     return np.minimum(np.sqrt(counts[1:].max() / np.maximum(counts, 1)), _MOST_WEIGHT)
 
 
@@ -282,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", help="a language model: its name or its folder")
     parser.add_argument("folder", type=Path, help="where the new one is written")
     parser.add_argument("lists", type=Path, help="JSON file of lists of names")
-    parser.add_argument("texts", nargs="+", help="files of text")
+    parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
     parser.add_argument("--language", default="ru", help="of the sentence splitter")
     parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
     for name, value in Settings._field_defaults.items():
@@ -315,4 +325,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
+    sys.exit(130)

@@ -14,7 +14,7 @@ from kerasner.distant import Examples, Settings
 from kerasner.errors import ConfigError, DataError
 
 LISTS = {
-    "family": ["belkov", "cardew", "dorset", "elvik", "falk", "hobart", "ilves", "march"],
+    "family": ["Belkov", "cardew", "dorset", "elvik", "falk", "hobart", "ilves", "march"],
     "place": ["brixby", "costerra", "drumholm", "estavia", "fernholt", "galvia", "march"],
     "word": ["yesterday", "shares", "the", "nobody", "group", "falk", "a"],
 }
@@ -85,18 +85,25 @@ def test_guesses_do_not_depend_on_padding(taught):
     np.testing.assert_allclose(features(7), features(12), atol=1e-5)
 
 
-def test_initials_stand_for_the_name_that_follows(taught):
+@pytest.mark.parametrize(
+    ("kinds", "length", "expected"),
+    [
+        ("OIIIINO", 7, [0, 5, 5, 5, 5, 5, 6]),
+        ("ONIIO", 5, [0, 1, 1, 1, 4]),  # the surname comes first
+        ("NIIN", 4, [0, 3, 3, 3]),
+        ("OIIO", 4, [0, 1, 2, 3]),  # no name beside them
+        ("OIIN", 3, [0, 1, 2, 3]),  # nothing follows but padding
+        ("I", 1, [0]),
+    ],
+)
+def test_initials_stand_for_their_name(taught, kinds, length, expected):
     model = language_model.load(taught)[1]
-    initial = model.settings["names"].index("initial") - len(model.settings["names"])
-
-    def stand_ins(flags, length):
-        shared = np.zeros([1, len(flags), model.feature_widths[0]], np.float32)
-        shared[0, :, initial] = flags
-        return model.stand_ins(shared, tf.sequence_mask([length], len(flags)))[0].numpy().tolist()
-
-    assert stand_ins([0, 0.9, 0.9, 0.9, 0.9, 0, 0.4], 7) == [0, 5, 5, 5, 5, 5, 6]
-    assert stand_ins([0.9, 0.9, 0.9], 2) == [1, 1, 2]  # nothing follows but padding
-    assert stand_ins([0.9], 1) == [0]
+    column = {"O": 0, "N": 1, "I": 3}  # of "O", "family", "place", "initial"
+    shared = np.zeros([1, len(kinds), model.feature_widths[0]], np.float32)
+    for place, kind in enumerate(kinds):
+        shared[0, place, column[kind] - 4] = 0.9
+    found = model.stand_ins(shared, tf.sequence_mask([length], len(kinds)))
+    assert found[0].numpy().tolist() == expected
 
 
 def test_a_tagger_on_top(taught, data_folder, corpus, tmp_path):
@@ -127,7 +134,9 @@ def test_a_tagger_on_top(taught, data_folder, corpus, tmp_path):
     [
         ({"epochs": 0}, LISTS, ConfigError, "epochs: expected 1 or more"),
         ({"held_out": 200}, LISTS, DataError, "twice as many sentences as the 200"),
-        ({}, {**LISTS, "river": ["nile"]}, DataError, "no token of the list 'river'"),
+        ({}, {**LISTS, "river": ["nile"]}, DataError, "no capitalized token of the list 'river'"),
+        ({}, {**LISTS, "initial": ["j"]}, DataError, "a list is called 'initial'"),
+        ({}, {"word": ["the"]}, DataError, "expected a list of names at least"),
     ],
 )
 def test_wrong_settings(language_model_folder, text_file, tmp_path, changes, lists, error, message):

@@ -1,6 +1,5 @@
 """The language model as a component: from tokens to the ids that it reads."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +11,11 @@ import tensorflow as tf
 
 from kerasner import registry, storage
 from kerasner.components._files import TableFile, read_lines, write_lines
+from kerasner.components._shipped import shipped_or_found
 from kerasner.components._strings import counted, is_line
-from kerasner.config import find_file
-from kerasner.errors import ArchiveError, ConfigError, nearest
+from kerasner.errors import ArchiveError, ConfigError
 from kerasner.few_shot.language_model import LanguageModel
 from kerasner.layers import Capitalization, Lowercase, Sanitizer
-from kerasner.pretrained import archives
 
 NAME = "language_model"  # of the files in the folder of a language model
 _ENDING = 3  # characters
@@ -51,18 +49,9 @@ class LanguageModelEmbedder:
                 "language_model: load_path: expected the name or the folder of a language model, "
                 f"received {self._load_path!r:.200}"
             )
-        shipped = archives.names("language_model")
-        if self._load_path in shipped:
-            with tempfile.TemporaryDirectory(prefix="kerasner-") as folder:
-                archives.unpack_model(self._load_path, Path(folder))
-                self.load(Path(folder), NAME)
-            return
-        try:
-            place = find_file(self._load_path, "language_model: load_path")
-        except ConfigError as error:
-            known = nearest(self._load_path, shipped)
-            raise ConfigError(f"{error}; of those that come with kerasner: {known}") from None
-        self.load(place, NAME)
+        where = f"{NAME}: load_path"
+        with shipped_or_found(self._load_path, NAME, where) as (place, _):
+            self.load(place, NAME)
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
         return self.text(tokens)
@@ -179,7 +168,7 @@ def load(folder: Path, name: str = NAME) -> tuple[LanguageModelText, LanguageMod
     model.trainable = False
     path = folder / f"{name}-weights.npz"
     stored = storage.load_weights(path)
-    for key, weight in _variables(model).items():
+    for key, weight in variables(model).items():
         value = stored.get(key)
         if value is None or value.shape != tuple(weight.shape):
             raise ArchiveError(f"{path}: damaged: expected {key} of shape {tuple(weight.shape)}")
@@ -192,12 +181,13 @@ def load(folder: Path, name: str = NAME) -> tuple[LanguageModelText, LanguageMod
     return text, model
 
 
-def _variables(model: LanguageModel) -> dict[str, Any]:
+def variables(model: LanguageModel) -> dict[str, Any]:
+    """All weights of a language model, by the names under which they are stored."""
     return {**storage.layer_weights(model), **model.statistics}
 
 
 def _weights(model: LanguageModel) -> dict[str, np.ndarray]:
-    return {key: np.asarray(weight) for key, weight in _variables(model).items()}
+    return {key: np.asarray(weight) for key, weight in variables(model).items()}
 
 
 def _endings(words: tf.Tensor) -> tf.Tensor:

@@ -1,23 +1,21 @@
 """Word lists as features of tokens: which lists a token is in, and at which place."""
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kerasner import storage
 from kerasner.components._files import TableFile, read_lines, write_lines
-from kerasner.components._strings import is_line
-from kerasner.config import check_number, find_file
+from kerasner.components._shipped import shipped_or_found
+from kerasner.config import check_number
 from kerasner.data.lexicon import read_lists
-from kerasner.errors import ArchiveError, ConfigError, nearest
-from kerasner.pretrained import archives
+from kerasner.errors import ArchiveError
 from kerasner.registry import register
 
 NAME = "lexicon"
+_MOST = 1e3  # that a feature may be
 _WHOLE, _FIRST, _LATER = range(3)  # places of a word in an entry of a list
 
 
@@ -32,7 +30,7 @@ class Lexicon:
 
     Args:
         load_path: a JSON file, an object of lists by their names, each a list of entries (words
-            with single spaces between them) or, as DeepPavlov's `dstc_slot_vals.json`, an object
+            with white space between them) or, as DeepPavlov's `dstc_slot_vals.json`, an object
             of such lists; or the name of a lexicon that comes with kerasner, "names_ru". Of no
             account where a trained tagger is loaded: that has the lists in its own folder.
         value: of a feature where it holds; 0 where not. How much the lists count for `ner_svm`.
@@ -45,7 +43,7 @@ class Lexicon:
     """
 
     def __init__(self, load_path: str | None = None, value: float = 1.0):
-        check_number(f"{NAME}: value", value, 0)
+        check_number(f"{NAME}: value", value, 0, _MOST)
         self._load_path = load_path
         self._value = value
 
@@ -56,7 +54,9 @@ class Lexicon:
 
     def fit(self, *tokens: tf.Tensor) -> None:
         """Reads the lists; nothing is learnt from the tokens."""
-        self._set(*_compiled(_read(self._load_path)))
+        where = f"{NAME}: load_path"
+        with shipped_or_found(self._load_path, NAME, where) as (place, is_shipped):
+            self._set(*_compiled(read_lists(place / f"{NAME}.json" if is_shipped else place)))
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.constant(self._features), self._table.lookup(tokens))
@@ -85,25 +85,11 @@ class Lexicon:
         lines = read_lines(folder / f"{name}.txt")
         try:
             self._set(content["features"], content["kinds"], lines)
+            kinds = {int(line.rpartition("\t")[2]) for line in lines}
+            if not kinds <= set(range(len(self._rows))):
+                raise ValueError(f"{name}.txt has kinds of words that are not there")
         except (KeyError, TypeError, ValueError, IndexError, tf.errors.OpError) as error:
             raise ArchiveError(f"{path}: damaged: {error}") from error
-
-
-def _read(load_path: Any) -> dict[str, list[str]]:
-    """The lists by their names."""
-    where = f"{NAME}: load_path"
-    shipped = archives.names(NAME)
-    if load_path in shipped:
-        with tempfile.TemporaryDirectory(prefix="kerasner-") as folder:
-            archives.unpack_model(load_path, Path(folder))
-            return read_lists(Path(folder) / f"{NAME}.json")
-    try:
-        return read_lists(find_file(load_path, where))
-    except ConfigError as error:
-        if not isinstance(load_path, str) or "no file" not in str(error):
-            raise
-        known = nearest(load_path, shipped)
-        raise ConfigError(f"{error}; of those that come with kerasner: {known}") from None
 
 
 def _compiled(lists: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[int]], list[str]]:
@@ -111,7 +97,7 @@ def _compiled(lists: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[
     places: dict[str, set[tuple[int, int]]] = {}
     for number, entries in enumerate(lists.values()):
         for entry in entries:
-            words = [word for word in entry.split() if is_line(word)]
+            words = entry.split()
             for index, word in enumerate(words):
                 place = _WHOLE if len(words) == 1 else _FIRST if index == 0 else _LATER
                 places.setdefault(word, set()).add((number, place))

@@ -25,9 +25,11 @@ def read_lists(path: Path) -> dict[str, list[str]]:
     Example: `{"city": ["Rio", "New York"]}`, or `{"city": {"new york": ["New York", "NYC"]}}`.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows may mark it so
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no readable JSON: {error}") from error
+        raise DataError(
+            f"{path}: expected a JSON file of lists; cannot be read: {error}"
+        ) from error
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{path}: expected an object of lists, found {str(content)[:100]!r}")
     lists = {}
@@ -37,6 +39,10 @@ def read_lists(path: Path) -> dict[str, list[str]]:
         lists[name] = _strings(entries, path, name)
         if not any(map(str.split, lists[name])):
             raise DataError(f"{path}: the list {name!r} is empty")
+        try:
+            "".join(lists[name]).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{path}: the list {name!r} holds what is no text: {error}") from error
     return lists
 
 

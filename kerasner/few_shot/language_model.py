@@ -232,10 +232,10 @@ class LanguageModel(keras.layers.Layer):
         return tf.concat([shared, guesses], axis=-1), own
 
     def stand_ins(self, shared: tf.Tensor, mask: tf.Tensor) -> tf.Tensor | None:
-        """Which token each is to be taken for: itself, or, of an initial, the name that follows.
+        """Which token each is to be taken for: itself, or, of an initial, the name that it is of.
 
-        That "J." is the beginning of a name can only be told from the rest of that name. Without
-        guesses of initials there is nothing to tell.
+        That "J." belongs to a name can only be told from the rest of that name, which follows it or
+        else comes before it. Without guesses of initials there is nothing to tell.
 
         Args:
             shared: as `features` gives it, [B, T, F].
@@ -247,12 +247,19 @@ class LanguageModel(keras.layers.Layer):
         names = self.settings["names"]
         if INITIAL not in names:
             return None
-        guess = shared[..., names.index(INITIAL) - len(names)]
-        is_initial = (guess > 0.5) & tf.pad(mask, [[0, 0], [0, 1]])[:, 1:]
-        found = tf.broadcast_to(tf.range(tf.shape(mask)[1]), tf.shape(mask))
+        guesses = shared[..., -len(names) :]
+        is_initial = (guesses[..., names.index(INITIAL)] > 0.5) & mask
+        is_name = (guesses[..., 0] < 0.5) & mask & ~is_initial
+        own = tf.broadcast_to(tf.range(tf.shape(mask)[1]), tf.shape(mask))
+        following, preceding = own, own
         for _ in range(_INITIALS):
-            onward = tf.concat([found[:, 1:], found[:, -1:]], axis=1)
-            found = tf.where(is_initial, onward, found)
+            onward = tf.concat([following[:, 1:], following[:, -1:]], axis=1)
+            back = tf.concat([preceding[:, :1], preceding[:, :-1]], axis=1)
+            following = tf.where(is_initial, onward, following)
+            preceding = tf.where(is_initial, back, preceding)
+        found = own
+        for other in (preceding, following):
+            found = tf.where(tf.gather(is_name, other, batch_dims=1), other, found)
         return found
 
     def plain_features(self, tokens: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -292,8 +299,8 @@ class LanguageModel(keras.layers.Layer):
     @property
     def guess_widths(self) -> tuple[int, int]:
         """Widths of what `guess_inputs` tells of a token's place, and of its word."""
-        shared, own = LETTERS + self.dim, self.feature_widths[1]
-        return 2 * shared + LETTERS + self.dim, own
+        place = 3 * LETTERS + 3 * self.dim
+        return place, self.word_dim + 2 * self.dim + self.settings["clusters"]
 
     @property
     def feature_widths(self) -> tuple[int, int]:

@@ -22,7 +22,8 @@ class SvmNetwork(keras.Model):
     The features of a token are its word vector, scaled to unit length, and the further inputs as
     they are, then the same of its neighbours, weighed less; beyond the borders of the sentence
     there are zeros. With a language model its features take the place of the word vector
-    (`LanguageModel.features`), and initials have the features of the name that they belong to.
+    (`LanguageModel.features`); where it guesses initials, these have all features of the name that
+    they belong to.
     Tags know of each other by transitions alone, with `use_crf`. Nothing in it is trained by
     gradients: see `kerasner.few_shot.fitting`.
 
@@ -143,7 +144,10 @@ class SvmNetwork(keras.Model):
         return tf.concat(features, axis=-1)
 
     def in_context(self, features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Features [B, T, D] and mask bool [B, T] -> with the neighbours', [B, T, (2W + 1) D]."""
+        """Features [B, T, D] and mask bool [B, T] -> with the neighbours', [B, T, (2W + 1) D].
+
+        Of a language model's features some have no neighbours, see `LanguageModel.features`.
+        """
         window, decay = self._settings["window"], self._settings["decay"]
         own = []
         if self.language_model is not None:

@@ -25,7 +25,7 @@ _MAX_UNPACKED = 2**30  # bytes; far above any model of this kind
 
 
 def names(kind: str = TAGGER) -> list[str]:
-    """Names of the models that come with kerasner: of taggers, or of "language_model"s."""
+    """Names of what comes with kerasner: of taggers, of "language_model"s, or of "lexicon"s."""
     return sorted(name for name, entry in _registry().items() if entry.get("kind", TAGGER) == kind)
 
 

@@ -4,8 +4,8 @@ The model is a tagger, a language model, or a lexicon (a folder with lexicon.jso
 
     python -m kerasner.pretrained.pack FOLDER NAME [--version 1]
 
-Writes two archives beside the registry: the model's own files, its weights as float16, and its word
-vectors under a name made of their content, so that models with the same vectors share them.
+Writes archives beside the registry: the model's own files, its weights as float16, and its word
+vectors, if any, under a name made of their content, so that models with the same ones share them.
 """
 
 import argparse
@@ -26,14 +26,17 @@ def pack_model(folder: Path, name: str, version: int = 1) -> None:
     """Packs the model that training wrote to `folder` and registers it as `name`."""
     entry: dict[str, Any] = {"version": version}
     weights = None
-    if (folder / f"{lexicon.NAME}.json").is_file():
-        entry["kind"] = lexicon.NAME
+    # A tagger may have files of these names too.
+    if (folder / storage.CONFIG_FILE).is_file():
+        storage.read_config(folder)
+        weights = folder / storage.WEIGHTS_FILE
     elif (folder / f"{language_model.NAME}.json").is_file():
         entry["kind"] = language_model.NAME
         weights = folder / f"{language_model.NAME}-weights.npz"  # 8-bit already
+    elif (folder / f"{lexicon.NAME}.json").is_file():
+        entry["kind"] = lexicon.NAME
     else:
-        storage.read_config(folder)
-        weights = folder / storage.WEIGHTS_FILE
+        storage.read_config(folder)  # tells what is missing
     vectors = [file for file in folder.glob("*.npz") if file != weights]
     with tempfile.TemporaryDirectory(prefix="kerasner-") as scratch:
         own = [file for file in folder.iterdir() if file not in vectors]

@@ -70,7 +70,8 @@ def test_lists_of_single_words_have_one_feature(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "lists.json: no readable JSON"),
+        ("{", "lists.json: expected a JSON file of lists; cannot be read"),
+        ('{"a": ["\\ud800x"]}', "lists.json: the list 'a' holds what is no text"),
         ("[]", "lists.json: expected an object of lists"),
         ("{}", "lists.json: expected an object of lists"),
         ('{"a": []}', "lists.json: the list 'a' is empty"),
@@ -101,6 +102,19 @@ def test_damaged_files(file, tmp_path, damage):
     (tmp_path / "lexicon-0.json").write_text(json.dumps({**content, **damage}))
     with pytest.raises(ArchiveError, match="lexicon-0.json: damaged"):
         Lexicon().load(tmp_path, "lexicon-0")
+
+
+def test_kinds_that_are_not_there(file, tmp_path):
+    fitted(file).save(tmp_path, "lexicon-0")
+    for line in ("word\t99", "word\t-1", "word"):
+        (tmp_path / "lexicon-0.txt").write_text(f"{line}\n")
+        with pytest.raises(ArchiveError, match="lexicon-0.json: damaged"):
+            Lexicon().load(tmp_path, "lexicon-0")
+
+
+def test_a_byte_order_mark(tmp_path):
+    (tmp_path / "lists.json").write_text('{"a": ["x"]}', encoding="utf-8-sig")
+    assert fitted(tmp_path / "lists.json").dim == 1
 
 
 def test_the_lists_that_come_with_kerasner():

@@ -22,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasner import storage
-from kerasner.components import TextSplitter, language_model
+from kerasner.components import TextSplitter, language_model, lexicon
+from kerasner.components._shipped import shipped_or_found
 from kerasner.components.language_model import LanguageModelEmbedder, LanguageModelText
 from kerasner.config import check_number
 from kerasner.data.lexicon import read_lists
@@ -157,8 +158,8 @@ def teach(
     n_sentences = len(corpus.splits) - 1
     if n_sentences < 2 * settings.held_out:
         raise DataError(
-            f"expected twice as many sentences as the {settings.held_out} to be held out, found "
-            f"{n_sentences}"
+            f"expected twice as many sentences as the {settings.held_out} to be held out "
+            f"(--held-out), found {n_sentences}"
         )
     examples = Examples(corpus.words, lists)
     is_known = examples.kind_of >= 0
@@ -166,6 +167,8 @@ def teach(
         examples.kind_of[is_known], corpus.counts[is_known], minlength=len(examples.kinds)
     )
     listed = dict(zip(examples.kinds, counts.astype(int).tolist(), strict=True))
+    if WORDS not in lists:
+        _LOG.info("there is no list %r: only small letters tell what is no name", WORDS)
     _LOG.info("%d sentences; tokens known from the lists: %s", n_sentences, listed)
     lacking = [kind for kind, count in listed.items() if not count and kind != INITIAL]
     if lacking:
@@ -288,16 +291,16 @@ def _measured(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("kerasner.distant", description=__doc__.split(":")[0])
     parser.add_argument("model", help="a language model: its name or its folder")
     parser.add_argument("folder", type=Path, help="where the new one is written")
-    parser.add_argument("lists", type=Path, help="JSON file of lists of names")
+    parser.add_argument("lists", help='JSON file of lists of names, and "word"; or names_ru')
     parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
     parser.add_argument("--language", default="ru", help="of the sentence splitter")
     parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
     for name, value in Settings._field_defaults.items():
         option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=type(value), default=value)
+        parser.add_argument(option, type=type(value), default=value, help="default: %(default)s")
     options = vars(parser.parse_args(argv))
     try:
         splitter = TextSplitter(options["tokenizer"], options["language"])
@@ -305,7 +308,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        lists = read_lists(options["lists"])
+        where = (options["lists"], lexicon.NAME, "lists")
+        with shipped_or_found(*where) as (place, is_shipped):
+            lists = read_lists(place / f"{lexicon.NAME}.json" if is_shipped else place)
         source = LanguageModelEmbedder(options["model"])
         source.fit()
         measured = teach(

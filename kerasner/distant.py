@@ -23,10 +23,8 @@ import tensorflow as tf
 
 from kerasner import storage
 from kerasner.components import TextSplitter, language_model, lexicon
-from kerasner.components._shipped import shipped_or_found
 from kerasner.components.language_model import LanguageModelEmbedder, LanguageModelText
 from kerasner.config import check_number
-from kerasner.data.lexicon import read_lists
 from kerasner.data.text import Corpus, read_texts
 from kerasner.errors import DataError, KerasnerError
 from kerasner.few_shot.language_model import INITIAL, LanguageModel
@@ -308,9 +306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        where = (options["lists"], lexicon.NAME, "lists")
-        with shipped_or_found(*where) as (place, is_shipped):
-            lists = read_lists(place / f"{lexicon.NAME}.json" if is_shipped else place)
+        lists = lexicon.find_lists(options["lists"], "lists")
         source = LanguageModelEmbedder(options["model"])
         source.fit()
         measured = teach(

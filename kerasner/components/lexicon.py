@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -54,9 +55,7 @@ class Lexicon:
 
     def fit(self, *tokens: tf.Tensor) -> None:
         """Reads the lists; nothing is learnt from the tokens."""
-        where = f"{NAME}: load_path"
-        with shipped_or_found(self._load_path, NAME, where) as (place, is_shipped):
-            self._set(*_compiled(read_lists(place / f"{NAME}.json" if is_shipped else place)))
+        self._set(*_compiled(find_lists(self._load_path, f"{NAME}: load_path")))
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.constant(self._features), self._table.lookup(tokens))
@@ -90,6 +89,12 @@ class Lexicon:
                 raise ValueError(f"{name}.txt has kinds of words that are not there")
         except (KeyError, TypeError, ValueError, IndexError, tf.errors.OpError) as error:
             raise ArchiveError(f"{path}: damaged: {error}") from error
+
+
+def find_lists(load_path: Any, where: str) -> dict[str, list[str]]:
+    """The lists of a file, or of a lexicon that comes with kerasner; `where`: for messages."""
+    with shipped_or_found(load_path, NAME, where) as (place, is_shipped):
+        return read_lists(place / f"{NAME}.json" if is_shipped else place)
 
 
 def _compiled(lists: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[int]], list[str]]:

@@ -90,6 +90,25 @@ def in_bio(rows: Sequence[Tags], scheme: str | None = None) -> list[list[str]]:
     return [_converted(tags, scheme) for tags in rows]
 
 
+def in_bioes(tags: Tags) -> list[str]:
+    """The same entities in BIOES: their last tag is `E-`, the only one of a single token `S-`.
+
+    Args:
+        tags: of a sentence, in BIO.
+
+    Example: `in_bioes(["B-PER", "O", "B-LOC", "I-LOC"])  # ["S-PER", "O", "B-LOC", "E-LOC"]`
+
+    References:
+        Ratinov, Roth (2009): Design challenges and misconceptions in named entity recognition.
+    """
+    bioes = list(tags)
+    for label, start, end in entities(tags):
+        bioes[start] = f"B-{label}" if end > start + 1 else f"S-{label}"
+        if end > start + 1:
+            bioes[end - 1] = f"E-{label}"
+    return bioes
+
+
 def _converted(tags: Tags, scheme: str) -> list[str]:
     bio = []
     before = ("O", "")

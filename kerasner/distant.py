@@ -9,10 +9,7 @@ Texts are those of `python -m kerasner.pretraining`.
 """
 
 import argparse
-import contextlib
-import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +18,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasner import storage
+from kerasner import _commands, storage
 from kerasner.components import TextSplitter, language_model, lexicon
 from kerasner.components.language_model import LanguageModelEmbedder, LanguageModelText
 from kerasner.config import check_number
 from kerasner.data.text import Corpus, read_texts
-from kerasner.errors import DataError, KerasnerError
+from kerasner.errors import DataError
 from kerasner.few_shot.language_model import INITIAL, LanguageModel
 
 _LOG = logging.getLogger(__name__)
@@ -293,39 +290,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", help="a language model: its name or its folder")
     parser.add_argument("folder", type=Path, help="where the new one is written")
     parser.add_argument("lists", help='JSON file of lists of names, and "word"; or names_ru')
-    parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
-    parser.add_argument("--language", default="ru", help="of the sentence splitter")
-    parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
-    for name, value in Settings._field_defaults.items():
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=type(value), default=value, help="default: %(default)s")
-    options = vars(parser.parse_args(argv))
-    try:
-        splitter = TextSplitter(options["tokenizer"], options["language"])
-    except ValueError as error:  # an unknown mode or language
-        parser.error(str(error))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    try:
-        lists = lexicon.find_lists(options["lists"], "lists")
-        source = LanguageModelEmbedder(options["model"])
+    _commands.add_texts(parser)
+    _commands.add_settings(parser, Settings)
+    options = parser.parse_args(argv)
+    splitter = _commands.splitter_of(parser, options)
+
+    def work() -> dict[str, Any]:
+        lists = lexicon.find_lists(options.lists, "lists")
+        source = LanguageModelEmbedder(options.model)
         source.fit()
-        measured = teach(
-            options["texts"],
-            options["folder"].absolute(),
+        return teach(
+            options.texts,
+            options.folder.absolute(),
             source.embedding,
             source.text,
             lists,
             splitter,
-            Settings(**{name: options[name] for name in Settings._fields}),
+            _commands.settings_of(options, Settings),
         )
-    except KerasnerError as error:
-        print(f"kerasner: error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(measured))
-    return 0
+
+    return _commands.exit_code(work)
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())
-    sys.exit(130)
+    _commands.run(main)

@@ -26,7 +26,14 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kerasner import _chain_messages, _chain_paths
-from kerasner._chain_recursion import FORBIDDEN, RULED_OUT
+from kerasner._chain_recursion import (
+    FORBIDDEN,
+    RULED_OUT,
+    recur,
+    step_numbers,
+    take_padded_rows,
+    take_rows,
+)
 from kerasner.schemes import EntityRules
 
 __all__ = [
@@ -39,9 +46,12 @@ __all__ = [
     "marginals",
     "path_potential",
     "posterior",
+    "sample",
     "span_log_probability",
     "viterbi",
 ]
+
+_LEAST = 1e-30  # of a random number whose logarithm is taken
 
 
 class Posterior(NamedTuple):
@@ -222,6 +232,45 @@ def k_best(
     return tf.where(exist[..., None], tags, 0), tf.where(
         exist, potentials[:, None] + below, -float("inf")
     )
+
+
+def sample(
+    emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """One path of each row, drawn with its probability.
+
+    Args:
+        emissions: float32 [B, T, N].
+        lengths: int [B].
+        transitions: float32 [N, N].
+        seed: int [2], as of `tf.random.stateless_uniform`: the same seed, the same paths.
+
+    Returns:
+        tags int32 [B, T], 0 at padded steps.
+
+    Example: `sample(emissions, lengths, transitions, seed=[1, 2])`
+
+    References:
+        Scott (2002): Bayesian methods for hidden Markov models (forward filtering, backward
+        sampling).
+    """
+    emissions, lengths, transitions = _checked(emissions, lengths, transitions)
+    batch, length, n_tags = tf.unstack(tf.shape(emissions))
+    uniform = tf.random.stateless_uniform(tf.shape(emissions), seed, _LEAST, alg="philox")
+    # The largest of logits with such noise is a draw from their softmax (Gumbel, 1954).
+    noisy = posterior(emissions, lengths, transitions).alpha - tf.math.log(-tf.math.log(uniform))
+    step = step_numbers(length)  # from the last step of each row back to its first
+    row = tf.range(batch)
+    reached = take_padded_rows(noisy, row * length + lengths - 1 - step, step < lengths, 0.0)
+    before = tf.concat([tf.transpose(transitions), tf.zeros([1, n_tags])], 0)  # [to or none, from]
+
+    def draw(following, scores):
+        return tf.argmax(scores + tf.gather(before, following), axis=-1, output_type=tf.int32)
+
+    following = recur(tf.fill([batch], n_tags), reached, draw)
+    mask = tf.sequence_mask(lengths, length, tf.int32)
+    place = (lengths[:, None] - tf.range(length)) * batch + row[:, None]
+    return take_rows(tf.reshape(following, [-1, 1]), place * mask)[..., 0] * mask
 
 
 def span_log_probability(

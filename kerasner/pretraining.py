@@ -8,12 +8,10 @@ run that was stopped goes on when the command is given again.
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +21,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasner import storage
+from kerasner import _commands, storage
 from kerasner.components import TextSplitter, language_model
 from kerasner.components.language_model import LanguageModelText
 from kerasner.config import check_number, find_file
 from kerasner.data.text import Corpus, read_texts
-from kerasner.errors import DataError, KerasnerError
+from kerasner.errors import DataError
 from kerasner.few_shot.language_model import LanguageModel
 from kerasner.product_vectors import k_means
 
@@ -305,52 +303,40 @@ class _Triangle(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("kerasner.pretraining", description=__doc__.split(":")[0])
     parser.add_argument("folder", type=Path, help="where the language model is written")
-    parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
+    _commands.add_texts(parser)
     parser.add_argument("--vectors", required=True, help="file of word vectors")
     parser.add_argument("--format", default="navec", choices=["navec", "glove", "fasttext"])
-    parser.add_argument("--language", default="ru", help="of the sentence splitter")
-    parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
     parser.add_argument("--keep", default="", help="characters whose diacritics stay, as in йЙ")
     parser.add_argument("--own-words", type=int, default=200, help="lacking_min_count of --format")
     parser.add_argument("--units", type=int, default=256, help="of the LSTM of each direction")
     parser.add_argument("--hidden", type=int, default=256, help="units of both dense networks")
     parser.add_argument("--dim", type=int, default=128, help="width of types and expectations")
-    for name, value in Settings._field_defaults.items():
-        choices = _POLICIES if name == "policy" else None
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=type(value), default=value, choices=choices)
-    options = vars(parser.parse_args(argv))
-    try:
-        splitter = TextSplitter(options["tokenizer"], options["language"])
-    except ValueError as error:  # an unknown mode or language
-        parser.error(str(error))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    embedder = {
-        "class_name": options["format"],
-        "load_path": options["vectors"],
-        "lacking_min_count": options["own_words"],
-    }
-    sanitizer = {"nums": True, "keep": options["keep"]}
-    try:
-        find_file(options["vectors"], "--vectors")  # texts take long to read
-        measured = pretrain(
-            options["texts"],
-            options["folder"].absolute(),
-            LanguageModelText(embedder, sanitizer),
+    _commands.add_settings(parser, Settings, policy=_POLICIES)
+    options = parser.parse_args(argv)
+    splitter = _commands.splitter_of(parser, options)
+
+    def work() -> dict[str, Any]:
+        find_file(options.vectors, "--vectors")  # texts take long to read
+        embedder = {
+            "class_name": options.format,
+            "load_path": options.vectors,
+            "lacking_min_count": options.own_words,
+        }
+        return pretrain(
+            options.texts,
+            options.folder.absolute(),
+            LanguageModelText(embedder, {"nums": True, "keep": options.keep}),
             splitter,
-            Settings(**{name: options[name] for name in Settings._fields}),
-            **{name: options[name] for name in ("units", "hidden", "dim")},
+            _commands.settings_of(options, Settings),
+            units=options.units,
+            hidden=options.hidden,
+            dim=options.dim,
         )
-    except KerasnerError as error:
-        print(f"kerasner: error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(measured))
-    return 0
+
+    return _commands.exit_code(work)
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())
-    sys.exit(130)
+    _commands.run(main)

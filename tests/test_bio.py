@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from kerasner.bio import (
     validate_tag,
 )
 from kerasner.errors import DataError
+from kerasner.schemes import legality
 
 # Stray I- tags included: whatever a network without constraints may predict.
 TAGS = st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B", "I-A-B"])
@@ -230,6 +233,31 @@ def test_tags_without_prefixes_become_bio(tags):
 )
 def test_any_scheme_becomes_bio(tags, converted):
     assert bio.in_bio([tags.split()]) == [converted.split()]
+
+
+@pytest.mark.parametrize(
+    ("tags", "converted"),
+    [
+        ("B-A O B-B I-B I-B B-B", "S-A O B-B I-B E-B S-B"),
+        ("B-A I-A B-A I-A", "B-A E-A B-A E-A"),
+        ("O I-A I-A I-B", "O B-A E-A S-B"),  # an I- that continues nothing starts an entity
+        ("", ""),
+    ],
+)
+def test_bio_becomes_bioes(tags, converted):
+    assert bio.in_bioes(tags.split()) == converted.split()
+
+
+@given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), max_size=9))
+def test_bioes_is_legal_and_keeps_the_entities(tags):
+    tags = bio.iob1_to_bio(tags)
+    bioes = bio.in_bioes(tags)
+    assert bio.in_bio([bioes], "bioes") == [tags]
+    known = sorted({*bioes, "O"})
+    allowed = legality(known, "bioes")
+    numbers = [known.index(tag) for tag in bioes]
+    assert all(allowed.starts[numbers[:1]]) and all(allowed.ends[numbers[-1:]])
+    assert all(allowed.transitions[i, j] for i, j in itertools.pairwise(numbers))
 
 
 def test_mixed_tags_have_no_scheme():

@@ -220,6 +220,51 @@ def test_k_best_paths_are_those_of_enumeration(
             assert potentials[row, 0] == potential[row]
 
 
+compiled_sample = tf.function(
+    linear_chain.sample, input_signature=[*CHAIN, tf.TensorSpec([2], tf.int32)], autograph=False
+)
+
+
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(0, 4),
+    n_tags=st.integers(1, 3),
+    share_forbidden=st.sampled_from([0.0, 0.3]),
+)
+def test_paths_are_drawn_with_their_probabilities(seed, steps, n_tags, share_forbidden):
+    draws = 4000
+    emissions, lengths, transitions = chain(seed, 3, steps, n_tags)
+    transitions[np.random.default_rng(seed).random(transitions.shape) < share_forbidden] = (
+        linear_chain.FORBIDDEN
+    )
+    many = [np.repeat(x, draws, axis=0) for x in (emissions, lengths)]
+    tags = compiled_sample(*many, transitions, [seed, 1]).numpy().reshape(3, draws, steps)
+    for row, length in enumerate(lengths):
+        paths, values = enumerate_paths(emissions[row, :length], transitions)
+        assert not tags[row, :, length:].any()
+        if values.max() < -1e8:
+            continue  # nothing is possible
+        for path, probability in zip(paths, np.exp(values - logsumexp(values)), strict=True):
+            share = np.mean((tags[row, :, :length] == path).all(-1))
+            assert abs(share - probability) < 5 * np.sqrt(probability / draws) + 1e-9
+
+
+def test_the_same_seed_draws_the_same_paths():
+    arguments = chain(5, 3, 50, 4)
+    first, again = (compiled_sample(*arguments, [1, 2]) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != compiled_sample(*arguments, [1, 3]))
+
+
+def test_paths_drawn_from_a_long_sure_chain_are_the_best():
+    emissions, _, transitions = chain(7, 1, 5000, 3, 300.0)
+    lengths = np.array([5000], "int32")
+    drawn = compiled_sample(emissions, lengths, transitions, [1, 1]).numpy()
+    best = compiled("viterbi")(emissions, lengths, transitions)[0].numpy()
+    assert np.mean(drawn == best) > 0.99
+
+
 def test_k_best_paths_of_a_long_chain():
     steps, k = 20_000, 4
     emissions, _, transitions = chain(11, 1, steps, 3, 2.0)
@@ -438,6 +483,7 @@ XLA_CASES = {
     "marginals": lambda e, n, t, y: linear_chain.marginals(e, n, t),
     "viterbi": lambda e, n, t, y: linear_chain.viterbi(e, n, t),
     "k_best": lambda e, n, t, y: linear_chain.k_best(e, n, t, 3),
+    "sample": lambda e, n, t, y: linear_chain.sample(e, n, t, [1, 2]),
     "span": lambda e, n, t, y: linear_chain.span_log_probability(
         e, n, t, schemes.entity_rules(["O", "B-A", "I-A", "I-B"]), [0, 0], [0, 1], [1, 1], [0, 1]
     ),

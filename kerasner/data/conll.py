@@ -4,19 +4,20 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 
-from kerasner.bio import iob1_to_bio, validate_tag
+from kerasner.bio import in_bioes, iob1_to_bio, validate_tag
 from kerasner.config import check_flag
 from kerasner.data._input import PARTS, data_folder, read_text
-from kerasner.errors import DataError
+from kerasner.errors import ConfigError, DataError
 from kerasner.registry import register
 
 Sample = tuple[list[str] | tuple[list[str], list[str]], list[str]]
 """(tokens, tags), or ((tokens, parts of speech), tags) if these were asked for."""
 
+_SCHEMES = {"bio": list, "bioes": in_bioes}
 _RAW = {
     "-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}",
     "``": '"', "''": '"', "`": "'",
@@ -49,6 +50,7 @@ class Conll2003Reader:
         provide_pos: bool = False,
         strict: bool = False,
         unescape: bool = False,
+        scheme: str = "bio",
     ) -> dict[str, list[Sample]]:
         """Reads all parts.
 
@@ -60,10 +62,14 @@ class Conll2003Reader:
             provide_pos: whether samples hold the second column (part of speech) too.
             strict: whether an entity that starts with `I-` is an error.
             unescape: whether tokens as treebanks write them become raw text's, `-LRB-` `(`.
+            scheme: of the tags that are given on, "bio" or "bioes". The files are in BIO either
+                way, and so is what a tagger answers.
 
         Returns:
             The samples of `train`, `valid` and `test`.
         """
+        if scheme not in _SCHEMES:
+            raise ConfigError(f"scheme: expected 'bio' or 'bioes', received {scheme!r:.200}")
         expected = f"expected a folder with {', '.join(f'{part}.txt' for part in PARTS)}"
         if dataset_name:
             expected += f" ({dataset_name} is not downloaded: get its files and put them there)"
@@ -75,8 +81,14 @@ class Conll2003Reader:
             except OSError as error:
                 problem = f"cannot be read ({error.strerror})"
             raise DataError(f"data folder {folder} {problem}: {expected}")
+        convert = _SCHEMES[scheme]
         return {
-            part: read_conll(file, provide_pos, strict, unescape) if os.path.exists(file) else []
+            part: [
+                (inputs, convert(tags))
+                for inputs, tags in read_conll(file, provide_pos, strict, unescape)
+            ]
+            if os.path.exists(file)
+            else []
             for part, file in files.items()
         }
 
@@ -137,6 +149,19 @@ def read_conll(
             stacklevel=2,
         )
     return samples
+
+
+def write_conll(path: str | PathLike[str], samples: Iterable[tuple[list[str], list[str]]]) -> None:
+    """Writes sentences as `read_conll` reads them: token, space, tag; a blank line after each.
+
+    Args:
+        path: the file; one that is there is replaced.
+        samples: tokens, in which there is no white space, and their BIO tags.
+    """
+    with open(path, "w", encoding="utf-8") as file:
+        for tokens, tags in samples:
+            lines = (f"{token} {tag}\n" for token, tag in zip(tokens, tags, strict=True))
+            file.write("".join(lines) + "\n")
 
 
 def unescape_token(token: str) -> str:

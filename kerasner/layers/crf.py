@@ -79,6 +79,14 @@ class Potentials(NamedTuple):
         order, chain = self._left_aligned()
         return restore(order, linear_chain.marginals(*chain))
 
+    def sample(self, seed: tf.Tensor) -> tf.Tensor:
+        """Tags drawn with the probability of the tagging -> int32 [B, T], 0 at masked steps.
+
+        The same seed, int [2], draws the same tags.
+        """
+        order, chain = self._left_aligned()
+        return restore(order, linear_chain.sample(*chain, seed))
+
     def tempered(self, temperature: float) -> "Potentials":
         """All potentials divided by a temperature above 0: above 1, the best tagging stays the best
         and becomes less probable. What is forbidden stays so.

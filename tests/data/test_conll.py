@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from kerasner import registry
 from kerasner.bio import iob1_to_bio
 from kerasner.data import Conll2003Reader, read_conll
-from kerasner.data.conll import unescape_token
+from kerasner.data.conll import unescape_token, write_conll
 from kerasner.errors import ConfigError, DataError
 
 FILE = """\
@@ -276,3 +276,19 @@ def test_unreadable_file(tmp_path):
     (tmp_path / "train.txt").mkdir()
     with pytest.raises(DataError, match=r"^cannot read .*train\.txt: "):
         Conll2003Reader().read(tmp_path)
+
+
+def test_tags_in_bioes(write, tmp_path):
+    write(FILE)
+    assert Conll2003Reader().read(tmp_path, scheme="bioes")["train"] == [
+        (["EU", "rejects"], ["S-ORG", "O"]),
+        (["Peter", "Blackburn"], ["B-PER", "E-PER"]),
+    ]
+    with pytest.raises(ConfigError, match="scheme: expected 'bio' or 'bioes', received 'io'"):
+        Conll2003Reader().read(tmp_path, scheme="io")
+
+
+def test_written_sentences_are_read(tmp_path):
+    samples = [*SENTENCES, (["«Ёж»", "-DOCSTART"], ["B-ORG", "I-ORG"])]
+    write_conll(tmp_path / "train.txt", samples)
+    assert read_conll(tmp_path / "train.txt") == samples

@@ -65,6 +65,7 @@ def compiled(layer, training=False):
             "decoded": potentials.decode(),
             "best": potentials.viterbi()[1],
             "k_best": potentials.k_best(3),
+            "sample": potentials.sample([3, 4]),
             "marginals": potentials.marginals(),
             "log_likelihood": potentials.log_likelihood(tags),
             "log_partition": potentials.log_partition(),
@@ -102,7 +103,8 @@ def test_padding_anywhere_is_as_none_and_decoded_tags_are_legal(scheme, lengths,
     results = function(inputs, mask, gold)
     decoded, marginals = results["decoded"].numpy(), results["marginals"].numpy()
     k_best, k_potentials = (x.numpy() for x in results["k_best"])
-    assert not decoded[~mask].any() and not marginals[~mask].any()
+    sample = results["sample"].numpy()
+    assert not decoded[~mask].any() and not marginals[~mask].any() and not sample[~mask].any()
     assert not k_best.transpose(0, 2, 1)[~mask].any()
     np.testing.assert_array_equal(k_best[:, 0], decoded)
     np.testing.assert_allclose(k_potentials[:, 0], results["best"], rtol=1e-5, atol=1e-5)
@@ -110,6 +112,7 @@ def test_padding_anywhere_is_as_none_and_decoded_tags_are_legal(scheme, lengths,
     for row, length in enumerate(lengths):
         own = mask[row]
         assert legal([tags[i] for i in decoded[row, own]], scheme)
+        assert legal([tags[i] for i in sample[row, own]], scheme)
         alone = function(
             inputs[row : row + 1, own], np.ones([1, length], bool), gold[row : row + 1, own]
         )

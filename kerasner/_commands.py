@@ -1,0 +1,67 @@
+"""What the commands `python -m kerasner.pretraining`, `.distant` and `.distillation` share."""
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from kerasner.components import TextSplitter
+from kerasner.errors import KerasnerError
+
+_Settings = TypeVar("_Settings", bound=NamedTuple)
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, settings: type[NamedTuple], **choices: tuple[str, ...]
+) -> None:
+    """An option for each field of settings, which all have defaults."""
+    for name, value in settings._field_defaults.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(value),
+            default=value,
+            choices=choices.get(name),
+            help="default: %(default)s",
+        )
+
+
+def settings_of(options: argparse.Namespace, settings: type[_Settings]) -> _Settings:
+    """What the options of `add_settings` came to."""
+    return settings(**{name: getattr(options, name) for name in settings._fields})
+
+
+def add_texts(parser: argparse.ArgumentParser) -> None:
+    """Texts to read, and how they are cut into sentences of tokens."""
+    parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
+    parser.add_argument("--language", default="ru", help="of the sentence splitter")
+    parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
+
+
+def splitter_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> TextSplitter:
+    """The splitter that the options of `add_texts` ask for; ends the program if there is none."""
+    try:
+        return TextSplitter(options.tokenizer, options.language)
+    except ValueError as error:  # an unknown mode or language
+        parser.error(str(error))
+
+
+def exit_code(work: Callable[[], Mapping[str, Any]]) -> int:
+    """Does the work, logging to stderr, and prints what it returns, or what is wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        measured = work()
+    except KerasnerError as error:
+        print(f"kerasner: error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(measured))
+    return 0
+
+
+def run(main: Callable[[], int]) -> None:
+    """Ends the program with what `main` returns, or without a traceback where it is stopped."""
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
+    sys.exit(130)

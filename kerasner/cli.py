@@ -101,7 +101,7 @@ def _train(options: argparse.Namespace) -> None:
             start_epoch_num=options.start_epoch_num,
             tell=lambda event: _print(event, stdout),
         )
-    _LOG.info("Testing the best saved model")
+    _LOG.info("Scoring the best saved model")
     _report(training.evaluate(tagger, data, training.resolve(options.config, options.set)))
 
 

@@ -130,7 +130,7 @@ def test_train(trained, corpus):
         "Epoch 1/6",  # of Keras
         "New best ner_f1 of ",
         f"kerasner: Saving model of {best} to {trained.folder}",
-        "kerasner: Testing the best saved model",
+        "kerasner: Scoring the best saved model",
         "test: processed ",
     ):
         assert line in trained.stderr

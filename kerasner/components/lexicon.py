@@ -1,5 +1,6 @@
 """Word lists as features of tokens: which lists a token is in, and at which place."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from kerasner.components._files import TableFile, read_lines, write_lines
 from kerasner.components._shipped import shipped_or_found
 from kerasner.config import check_number
 from kerasner.data.lexicon import read_lists
-from kerasner.errors import ArchiveError
+from kerasner.errors import ArchiveError, DataError
 from kerasner.registry import register
 
+_LOG = logging.getLogger(__name__)
 NAME = "lexicon"
 _MOST = 1e3  # that a feature may be
 _WHOLE, _FIRST, _LATER = range(3)  # places of a word in an entry of a list
@@ -54,8 +56,22 @@ class Lexicon:
         return self._features.shape[1]
 
     def fit(self, *tokens: tf.Tensor) -> None:
-        """Reads the lists; nothing is learnt from the tokens."""
-        self._set(*_compiled(find_lists(self._load_path, f"{NAME}: load_path")))
+        """Reads the lists; of the tokens nothing is learnt but that a list has none of them."""
+        lists = find_lists(self._load_path, f"{NAME}: load_path")
+        known = {
+            token.decode("utf-8", "replace")
+            for part in tokens
+            for token in tf.unique(part)[0].numpy()
+        }
+        idle = [name for name in lists if known.isdisjoint(" ".join(lists[name]).split())]
+        if idle:
+            _LOG.warning(
+                "%s: no token of the training part is in the lists %s; entries are compared as "
+                "they are, capital letters included",
+                NAME,
+                ", ".join(map(repr, idle)),
+            )
+        self._set(*_compiled(lists))
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.constant(self._features), self._table.lookup(tokens))
@@ -94,7 +110,10 @@ class Lexicon:
 def find_lists(load_path: Any, where: str) -> dict[str, list[str]]:
     """The lists of a file, or of a lexicon that comes with kerasner; `where`: for messages."""
     with shipped_or_found(load_path, NAME, where) as (place, is_shipped):
-        return read_lists(place / f"{NAME}.json" if is_shipped else place)
+        try:
+            return read_lists(place / f"{NAME}.json" if is_shipped else place)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
 
 
 def _compiled(lists: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[int]], list[str]]:

@@ -70,7 +70,7 @@ def test_lists_of_single_words_have_one_feature(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "lists.json: expected a JSON file of lists; cannot be read"),
+        ("{", "lexicon: load_path: .*lists.json: expected a JSON file of lists; cannot be read"),
         ('{"a": ["\\ud800x"]}', "lists.json: the list 'a' holds what is no text"),
         ("[]", "lists.json: expected an object of lists"),
         ("{}", "lists.json: expected an object of lists"),
@@ -166,3 +166,12 @@ def test_a_tagger_learns_names_from_lists(corpus, data_folder, tmp_path):
     served = tf.saved_model.load(str(ner.export(tmp_path / "served", version=1)))
     tags = served.signatures["serving_default"](tf.constant(texts))["tags"].numpy()[0]
     assert [tag.decode() for tag in tags] == list(loaded(texts)[1][0]) == ["O", "O", "B-LOC", "O"]
+
+
+def test_a_list_that_matches_nothing_is_told(file, caplog):
+    lexicon = Lexicon(str(file))
+    lexicon.fit(tf.constant([b"york", b"\xff"]))
+    (record,) = caplog.records
+    assert "no token of the training part is in the lists 'slot'; " in record.getMessage()
+    lexicon.fit(tf.constant(["york", "low"]))
+    assert len(caplog.records) == 1

@@ -5,7 +5,8 @@
 Seed N is `train.seed`; its model goes to RUNS/seedN. A command that was killed goes on where it was
 when it is given again: finished seeds are not trained again, and what a model scored on a part is
 kept in RUNS, so that no part is scored twice. While settings are chosen, --valid-only leaves the
-part test alone. Of the table: mean and standard deviation (that of a sample) over the seeds.
+part test alone. Commands with --only, such as `--only 1 3` and `--only 2`, share the training; one
+without makes the table: mean and standard deviation (that of a sample) over the seeds.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for models and scores")
     parser.add_argument("--set", action="append", default=[], help="path.to.key=value")
     parser.add_argument("--valid-only", action="store_true")
+    parser.add_argument("--only", type=int, nargs="+", help="train these seeds and end")
     given = parser.parse_args()
 
     _check_settings(given.folder, {"config": given.config, "set": given.set})
@@ -42,9 +44,11 @@ def main() -> None:
         for seed in seeds
     }
     for seed, run in runs.items():
-        if not run.is_trained:
+        if not run.is_trained and seed in (given.only or seeds):
             print(f"seed {seed}", file=sys.stderr, flush=True)
             run.train()
+    if given.only:
+        return
     parts = ["valid"] if given.valid_only else ["valid", "test"]
     scores = {seed: {part: run.score(part) for part in parts} for seed, run in runs.items()}
     result = {

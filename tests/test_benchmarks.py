@@ -173,6 +173,8 @@ def test_seeds(benchmark, small_settings, tmp_path, monkeypatch, capsys):
     first = run("--seeds", "1", "--valid-only")
     assert "test" not in first
     assert (len(trained), len(scored)) == (1, 1)
+    assert run("--seeds", "2", "--only", "2") == first  # nothing is scored
+    assert (len(trained), len(scored)) == (2, 1)
     result = run("--seeds", "2")
     assert (len(trained), len(scored)) == (2, 4)  # of each of two models valid and test
     assert run("--seeds", "2") == result

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kerasner.data.letter_case import LETTER_CASES
+from kerasner.data.typography import with_other_dashes, with_other_quotes
 
 
 class Sentence(NamedTuple):
@@ -21,9 +22,6 @@ Form = Callable[[Sequence[str], Sequence[str], random.Random], Sentence]
 _NOISE = ("  ", "   ", "\t", "\u00a0", " \u00a0 ")
 _NOISY = 0.3  # share of the gaps
 _FINAL = re.compile(r"[.!?…]+\Z")
-_DOUBLE_QUOTES = '"“”„«»'
-_PAIRS = ("“”", "«»", "„“", '""')
-_TWO_NUMBERS = re.compile(r"(?<![\d-])(\d+)-(\d+)(?![\d-])")  # 3-1, but no date
 _CLOSING = re.compile(r"[.,;:!?)\]}%…»”]+\Z|'\w*\Z|n't\Z", re.IGNORECASE)
 _OPENING = re.compile(r"[(\[{$«“„]\Z")
 
@@ -66,28 +64,8 @@ def _usual_spacing(tokens, tags, drawn) -> Sentence:
     return Sentence(list(tokens), list(tags), [*gaps, ""])
 
 
-def _other_quotes(tokens, tags, drawn) -> Sentence:
-    """Double quotes of another kind, in turn opening and closing; typographic apostrophes."""
-    used = set("".join(tokens))
-    pair = drawn.choice([pair for pair in _PAIRS if not used & set(pair)] or _PAIRS[:1])
-    singles, written, count = "‘’", [], 0
-    for token in tokens:
-        if token and set(token) <= {*_DOUBLE_QUOTES}:
-            token, count = pair[count % 2], count + 1
-        elif token in ("'", "`"):
-            token = drawn.choice(singles)
-        written.append(token.replace("'", "’"))
-    return Sentence(written, list(tags))
-
-
-def _other_dashes(tokens, tags, drawn) -> Sentence:
-    """Dashes of another length; between two numbers, too, as in results of matches."""
-    written = []
-    for token in tokens:
-        if set(token) <= {*"-–—"}:
-            token = drawn.choice([dash for dash in "–—" if dash != token])
-        written.append(_TWO_NUMBERS.sub(r"\1–\2", token))
-    return Sentence(written, list(tags))
+def _with_marks(change: Callable[[Sequence[str], random.Random], list[str]]) -> Form:
+    return lambda tokens, tags, drawn: Sentence(change(tokens, drawn), list(tags))
 
 
 FORMS: dict[str, Form] = {
@@ -96,8 +74,8 @@ FORMS: dict[str, Form] = {
     "all small letters": _in_case(LETTER_CASES["lower"]),
     "each token capitalized": _in_case(LETTER_CASES["title"]),
     "no final punctuation": _without_final,
-    "other quotes": _other_quotes,
-    "other dashes": _other_dashes,
+    "other quotes": _with_marks(with_other_quotes),
+    "other dashes": _with_marks(with_other_dashes),
     "usual spacing": _usual_spacing,
     "noisy white space": _noisy,
 }

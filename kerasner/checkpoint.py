@@ -47,7 +47,10 @@ def fingerprint(config: Mapping[str, Any], data: Any) -> str:
         config: resolved.
         data: what is trained and measured on, as JSON knows it.
     """
-    kept = ("batch_size", "seed", "train_on_valid", "letter_case", "metrics", "metric_optimization")
+    kept = (
+        "batch_size", "seed", "train_on_valid", "letter_case", "typography", "metrics",
+        "metric_optimization",
+    )  # fmt: skip
     train = {k: v for k, v in config.get("train", {}).items() if k in kept}
     # The state numbers the variables of the optimizer as this version of Keras does.
     content = [keras.__version__, {**config, "train": train}, data]

@@ -7,7 +7,9 @@ from typing import Any
 
 from kerasner.config import check_number
 from kerasner.data._input import PARTS
-from kerasner.data.letter_case import LETTER_CASES
+from kerasner.data.letter_case import LETTER_CASES, in_letter_case
+from kerasner.data.pipeline import Change
+from kerasner.data.typography import in_other_typography
 from kerasner.errors import ConfigError
 from kerasner.registry import check_keys, unknown
 
@@ -42,6 +44,8 @@ class TrainSettings:
         letter_case: share of the sentences that an epoch shows in capital letters ("upper"), in
             small ones ("lower"), or with each token capitalized ("title"); drawn anew for each
             epoch. The rest is shown as it is.
+        typography: share of the sentences that an epoch shows with other quotes, apostrophes and
+            dashes.
         seed: of initial weights, order and dropout; None: another run each time.
     """
 
@@ -63,6 +67,7 @@ class TrainSettings:
     tensorboard_log_dir: str | None = None
     train_on_valid: bool = False
     letter_case: Mapping[str, float] = field(default_factory=dict)
+    typography: float = 0.0
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -116,9 +121,16 @@ class TrainSettings:
         check_keys(given, LETTER_CASES, "train.letter_case")
         for name, probability in given.items():
             check_number(f"train.letter_case.{name}", probability, 0, 1)
-        _check(
-            "letter_case", given, math.fsum(given.values()) <= 1, f"{expected}, together 1 at most"
-        )
+        check_number("train.typography", self.typography, 0, 1)
+        together = math.fsum([*given.values(), self.typography])
+        _check("letter_case", given, together <= 1, f"{expected}, with typography 1 at most")
+
+    @property
+    def forms(self) -> list[tuple[float, Change]]:
+        """Probabilities of other forms of a sentence, and what makes them."""
+        forms = [(p, in_letter_case(case)) for case, p in self.letter_case.items()]
+        forms.append((self.typography, in_other_typography(self.seed)))
+        return [(p, change) for p, change in forms if p]
 
     @property
     def metric_entries(self) -> list[dict[str, Any]]:

@@ -18,7 +18,6 @@ from kerasner.checkpoint import Progress, fingerprint
 from kerasner.components import MAIN, NerSvm
 from kerasner.config import check_number
 from kerasner.data import DataLearningIterator, pipeline
-from kerasner.data.letter_case import in_letter_case
 from kerasner.errors import ArchiveError, ConfigError, DataError
 from kerasner.evaluation import Evaluation, Metric, Scorer, evaluation, event
 from kerasner.evaluation import metrics as find_metrics
@@ -88,11 +87,13 @@ def train_model(
             f"start_epoch_num: expected less than train.epochs {train.epochs}, received "
             f"{start_epoch_num}"
         )
-    if train.letter_case and _main(resolved)["class_name"] != "ner":
-        raise ConfigError(
-            "train.letter_case: expected {} with ner_svm, which learns in one pass and has no "
-            f"epochs to draw for; received {train.letter_case!r:.200}"
-        )
+    if _main(resolved)["class_name"] != "ner":
+        for name, none in (("letter_case", {}), ("typography", 0)):
+            if given := getattr(train, name):
+                raise ConfigError(
+                    f"train.{name}: expected {none} with ner_svm, which learns in one pass and has "
+                    f"no epochs to draw for; received {given!r:.200}"
+                )
     save_path = _save_path(resolved)
     start = _start_values(resolved, save_path)
     storage.check_writable(save_path.parent)
@@ -126,7 +127,7 @@ def train_model(
     if train.validates:
         validation = pipeline.evaluation_batches(_encoded(chainer, data, "valid"))
     epoch = tf.Variable(0, dtype=tf.int64)
-    forms = [(p, _learnt(chainer, data, train, case)) for case, p in train.letter_case.items() if p]
+    forms = [(p, _learnt(chainer, data, train, change)) for p, change in train.forms]
     batches = pipeline.training_batches(learnt, train.batch_size, train.seed, epoch, forms)
     epochs = train.epochs or _ENDLESS
     schedule = chainer.main.schedule(int(batches.cardinality()), epochs)
@@ -405,22 +406,28 @@ def _shipped(config: Config, resolved: Mapping[str, Any]) -> str | None:
 
 
 def _learnt(
-    chainer: Chainer, data: DataLearningIterator, train: TrainSettings, case: str | None = None
+    chainer: Chainer,
+    data: DataLearningIterator,
+    train: TrainSettings,
+    change: pipeline.Change | None = None,
 ) -> tf.data.Dataset:
-    """The sentences that are trained on, as they are or in another letter case."""
-    learnt = _encoded(chainer, data, "train", case)
+    """The sentences that are trained on, as they are or in another form."""
+    learnt = _encoded(chainer, data, "train", change)
     if train.train_on_valid:
-        learnt = learnt.concatenate(_encoded(chainer, data, "valid", case))
+        learnt = learnt.concatenate(_encoded(chainer, data, "valid", change))
     return learnt
 
 
 def _encoded(
-    chainer: Chainer, data: DataLearningIterator, part: str, case: str | None = None
+    chainer: Chainer,
+    data: DataLearningIterator,
+    part: str,
+    change: pipeline.Change | None = None,
 ) -> tf.data.Dataset:
     sentences, tags = data.instances(part)
     n_inputs = len(chainer.inputs)
-    if case is not None:
-        sentences = in_letter_case(sentences, case, n_inputs)
+    if change is not None:
+        sentences = pipeline.changed(sentences, change, n_inputs)
     return pipeline.encoded(sentences, tags, chainer.encode, chainer.tag_vocab, n_inputs)
 
 

@@ -99,12 +99,13 @@ def test_a_run_is_its_configuration_and_its_data_but_not_its_length():
         changed(seed=1),
         changed(train_on_valid=True),
         changed(letter_case={"upper": 0.1}),
+        changed(typography=0.1),
         changed(metrics=["per_token_accuracy"]),
         changed(metric_optimization="minimize"),
         fingerprint({**config, "chainer": {"in": ["y"]}}, data),
         fingerprint(config, [["b"], ["O"]]),
     }
-    assert len(others - {same}) == 8
+    assert len(others - {same}) == 9
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(start, caplog):

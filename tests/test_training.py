@@ -284,10 +284,15 @@ def test_without_tensorboard_the_error_says_so(small_settings, tmp_path, monkeyp
         ({"letter_case": 0.1}, "train.letter_case: expected probabilities of upper.* received 0.1"),
         ({"letter_case": {"uper": 0.1}}, "train.letter_case: unknown key 'uper': did you mean 'up"),
         ({"letter_case": {"upper": -0.1}}, "train.letter_case.upper: expected 0 to 1, .* -0.1"),
+        ({"typography": 1.1}, "train.typography: expected 0 to 1, .* 1.1"),
+        (
+            {"letter_case": {"upper": 0.6}, "typography": 0.5},
+            "train.letter_case: .* with typography 1 at most, received {'upper': 0.6}",
+        ),
         ({"letter_case": {"title": "1"}}, "train.letter_case.title: expected 0 to 1, .* '1'"),
         (
             {"letter_case": {"upper": 0.6, "lower": 0.5}},
-            "train.letter_case: .* together 1 at most, received {'upper': 0.6, 'lower': 0.5}",
+            "train.letter_case: .* 1 at most, received {'upper': 0.6, 'lower': 0.5}",
         ),
     ],
 )
@@ -447,6 +452,7 @@ def test_training_in_drawn_letter_case(small_settings, corpus, tmp_path, monkeyp
     changes = {
         "chainer.pipe.ner.save_path": str(tmp_path / "model"),
         "train.letter_case": {"upper": 0.7, "lower": 0.2, "title": 0.1},
+        "train.typography": 0,
         "train.train_on_valid": True,
         "train.log_every_n_epochs": 1,
         "train.epochs": 2,
@@ -483,6 +489,35 @@ def test_training_in_drawn_letter_case(small_settings, corpus, tmp_path, monkeyp
     chars = (tmp_path / "model" / "char_vocab.txt").read_text(encoding="utf-8")
     assert not {"W", "Q"} & {char for tokens in sentences for token in tokens for char in token}
     assert "w" in chars and "W" not in chars
+
+
+def test_training_in_other_typography(small_settings, tmp_path, monkeypatch):
+    """A mark of which the training part has one form is known in its other forms."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for part in ("train", "valid"):
+        rows = [f"{name} B-ORG\n" for name in ("Axonix", "Envirox") for _ in range(20)]
+        text = "\n".join(f'said O\n" O\n{row}" O\n- O\n' for row in rows)
+        (folder / f"{part}.txt").write_text(text, encoding="utf-8")
+    changes = {
+        "dataset_reader.data_path": str(folder),
+        "chainer.pipe.ner.save_path": str(tmp_path / "model"),
+        "train.typography": 1.0,
+        "train.letter_case": {},
+        "train.epochs": 1,
+        "train.seed": 1,
+    }
+    settings = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
+    drawn, original = [], training.pipeline.training_batches
+    monkeypatch.setattr(
+        training.pipeline,
+        "training_batches",
+        lambda *a: drawn.append(original(*a)) or drawn[-1],
+    )
+    tagger = train_model("ner_conll2003", [*small_settings, *settings], verbose=0)
+    as_written = np.array(tagger.chainer.encode(['"', "-"])["words"])
+    for inputs, _ in drawn[0].as_numpy_iterator():
+        assert not np.isin(as_written[as_written > 1], inputs["words"]).any()
 
 
 def test_epochs_that_count_as_done(small_settings, tmp_path, monkeypatch):

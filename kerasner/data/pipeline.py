@@ -16,6 +16,9 @@ Encoder = Callable[..., dict[str, tf.Tensor]]
 Sentence = Sequence[str] | tuple[Sequence[str], ...]
 """The tokens of a sentence, or these and further rows as long, such as parts of speech."""
 
+Change = Callable[[Sequence[str]], list[str]]
+"""What writes the tokens of a sentence in another form."""
+
 
 def columns(sentences: Sequence[Sentence], count: int = 1) -> list[list[Sequence[str]]]:
     """Sentences of `count` inputs each -> a list of rows for each input.
@@ -33,6 +36,13 @@ def columns(sentences: Sequence[Sentence], count: int = 1) -> list[list[Sequence
                 f"{len(rows)} of lengths {[len(row) for row in rows]}"
             )
     return [list(column) for column in zip(*sentences, strict=True)] or [[] for _ in range(count)]
+
+
+def changed(sentences: Sequence[Sentence], change: Change, count: int = 1) -> list[Sentence]:
+    """Sentences of `count` inputs each, whose tokens are changed; further rows stay as they are."""
+    if count == 1:
+        return [change(tokens) for tokens in sentences]
+    return [(change(tokens), *others) for tokens, *others in sentences]
 
 
 def encoded(

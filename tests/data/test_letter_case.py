@@ -16,15 +16,9 @@ from kerasner.data.letter_case import LETTER_CASES, in_letter_case
 def test_tokens_change_and_nothing_else(case, expected):
     tokens = ["don't", "McDonald", "Straße", "3.5", "москва"]
     kept = list(tokens)
-    assert in_letter_case([tokens, []], case) == [expected, []]
+    assert in_letter_case(case)(tokens) == expected
+    assert in_letter_case(case)([]) == []
     assert tokens == kept
-    tags = ["nn", "Np", "NN", "cd", "nP"]
-    changed = in_letter_case([(tokens, tags), ([], [])], case, n_inputs=2)
-    assert changed == [(expected, tags), ([], [])]
-
-
-def test_a_tuple_of_tokens_is_one_input():
-    assert in_letter_case([("New", "York")], "lower") == [["new", "york"]]
 
 
 def test_names_of_the_cases():

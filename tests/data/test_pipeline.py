@@ -107,3 +107,17 @@ def test_characters_are_as_wide_as_the_longest_token_of_the_sentence():
 def test_tags_and_tokens_of_different_lengths():
     with pytest.raises(DataError, match="sentence 1: expected a tag for each of its 2 tokens"):
         pipeline.encoded([["a"], ["b", "c"]], [["O"], ["O"]], None, None)
+
+
+def test_tokens_are_changed_and_further_inputs_are_not():
+    def change(tokens):
+        return [token.upper() for token in tokens]
+
+    assert pipeline.changed([["a", "b"], (), ("New", "York")], change) == [
+        ["A", "B"],
+        [],
+        ["NEW", "YORK"],
+    ]
+    rows = [(["a", "b"], ["nn", "np"]), ([], [])]
+    assert pipeline.changed(rows, change, 2) == [(["A", "B"], ["nn", "np"]), ([], [])]
+    assert rows[0][0] == ["a", "b"]

@@ -39,6 +39,8 @@ def main() -> None:
 
     _check_settings(given.folder, {"config": given.config, "set": given.set})
     seeds = range(1, given.seeds + 1)
+    if not set(given.only or ()) <= set(seeds):
+        parser.error(f"--only {given.only}: expected some of the seeds 1 to {given.seeds}")
     runs = {
         seed: _Run(given.config, [*given.set, f"train.seed={seed}"], given.folder / f"seed{seed}")
         for seed in seeds
@@ -136,7 +138,9 @@ def _check_settings(folder: Path, settings: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SETTINGS
     if not path.exists():
-        path.write_text(json.dumps(settings, indent=2) + "\n")
+        beside = folder / f".{SETTINGS}.{os.getpid()}"
+        beside.write_text(json.dumps(settings, indent=2) + "\n")
+        os.replace(beside, path)
     known = json.loads(path.read_text())
     if known != settings:
         sys.exit(f"{folder} holds runs of {known}; expected another folder for {settings}")

@@ -32,10 +32,11 @@ from kerasner import _commands, bio, storage
 from kerasner.config import check_number, user_path
 from kerasner.data.conll import Conll2003Reader, Sample, write_conll
 from kerasner.data.text import read_texts
-from kerasner.errors import ConfigError
+from kerasner.errors import ConfigError, DataError
 from kerasner.layers import unpack
 from kerasner.pretrained import pretrained
-from kerasner.tagger import Tagger, padded
+from kerasner.schemes import entity_rules
+from kerasner.tagger import Tagger
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 256  # sentences
@@ -51,6 +52,10 @@ class Teachers:
         taggers: of the same labels; their networks and tagging schemes may differ. Sentences are
             the only input.
 
+    Attributes:
+        taggers: the same.
+        labels: theirs, sorted.
+
     Raises:
         ConfigError: taggers of different labels, or with further inputs.
 
@@ -64,10 +69,11 @@ class Teachers:
 
     def __init__(self, taggers: Sequence[Tagger]):
         self.taggers = list(taggers)
-        labels = [sorted({tag.rpartition("-")[2] for tag in tagger.tags}) for tagger in taggers]
+        labels = [entity_rules(t.tags, t.model.scheme).labels for t in taggers]
+        self.labels = labels[0]
         for found in labels:
-            if found != labels[0]:
-                raise ConfigError(f"teachers of different labels: {labels[0]} and {found}")
+            if found != self.labels:
+                raise ConfigError(f"teachers of different labels: {self.labels} and {found}")
         for tagger in taggers:
             if len(tagger.chainer.inputs) > 1:
                 raise ConfigError(f"a teacher takes {tagger.chainer.inputs}: expected tokens alone")
@@ -79,27 +85,37 @@ class Teachers:
         lengths = np.array([len(sentence) for sentence in sentences])
         drawn: list[list[str]] = [[] for _ in sentences]
         for number, (tagger, draw) in enumerate(zip(self.taggers, self._draws, strict=True)):
-            own = np.flatnonzero(teacher_of == number)
-            own = own[np.argsort(lengths[own], kind="stable")]
-            for start in range(0, len(own), _BATCH):
-                batch = own[start : start + _BATCH]
+            given = np.flatnonzero(teacher_of == number)
+            given = given[np.argsort(lengths[given], kind="stable")]
+            for start in range(0, len(given), _BATCH):
+                batch = given[start : start + _BATCH]
                 seed = rng.integers(np.iinfo(np.int32).max, size=2, dtype=np.int32)
-                tags = draw(padded([sentences[i] for i in batch]), seed).numpy()
-                for i, row in zip(batch, tags, strict=True):
-                    names = [tagger.tags[tag] for tag in row[: len(sentences[i])]]
-                    (drawn[i],) = bio.in_bio([names], tagger.model.scheme)
+                rows = tf.ragged.constant([sentences[i] for i in batch], tf.string, ragged_rank=1)
+                for i, row in zip(batch, draw(rows, seed).numpy(), strict=True):
+                    names = [tagger.tags[tag] for tag in row[: lengths[i]]]
+                    # Without constraints an I- may be drawn that continues nothing.
+                    drawn[i] = bio.iob1_to_bio(*bio.in_bio([names], tagger.model.scheme))
         return drawn
 
 
-def _drawing(tagger: Tagger) -> Callable[[tf.Tensor, np.ndarray], tf.Tensor]:
-    """Tokens [B, T], padded with "", and a seed -> ids of drawn tags, int32 [B, T]."""
+def _drawing(tagger: Tagger) -> Callable[[tf.RaggedTensor, np.ndarray], tf.Tensor]:
+    """Tokens [B, (T)] and a seed -> ids of drawn tags, int32 [B, T]."""
 
     def draw(tokens, seed):
-        potentials = unpack(tagger.model(tagger.chainer.encode(tokens), training=False))
+        inputs = {
+            name: tokens.with_values(values).to_tensor()
+            for name, values in tagger.chainer.encode(tokens.values).items()
+        }
+        potentials = unpack(tagger.model(inputs, training=False))
         return potentials.tempered(tagger.model.temperature).sample(seed)
 
-    signature = [tf.TensorSpec([None, None], tf.string), tf.TensorSpec([2], tf.int32)]
-    return tf.function(draw, input_signature=signature)
+    return tf.function(
+        draw,
+        input_signature=[
+            tf.RaggedTensorSpec([None, None], tf.string, ragged_rank=1),
+            tf.TensorSpec([2], tf.int32),
+        ],
+    )
 
 
 def distil(
@@ -115,8 +131,10 @@ def distil(
     Args:
         folder: of the data set; not there yet, or empty.
         teachers: what the tags come from.
-        data: samples of "train", "valid" and "test", as readers give them.
-        texts: files of raw text, or folders of tagged sentences whose tags do not count.
+        data: tokens and BIO tags of the sentences of "train", "valid" and "test".
+        texts: files of raw text, which the first teacher's splitter cuts into sentences, or folders
+            of tagged sentences whose tags do not count. Sentences of more than 150 tokens are left
+            out.
         draws: how many times each sentence comes with tags of the teachers.
         seed: of all that is drawn.
 
@@ -125,29 +143,32 @@ def distil(
         the teachers, "text" of raw text with tags of the teachers.
 
     Raises:
-        ConfigError: something is in the folder.
+        ConfigError: something is in the folder, or the data have labels that teachers lack.
+        DataError: there are no sentences.
     """
     check_number("draws", draws, 1, whole=True)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} holds something; expected a new folder")
     storage.check_writable(folder)
-    rng = np.random.default_rng(seed)
-    own = data["train"]
-    sentences = [tokens for tokens, _ in own] * draws
-    _LOG.info("%d sentences of the data set", len(own))
+    known = {f"{prefix}-{label}" for prefix in "BI" for label in teachers.labels}
+    unknown = {tag for _, tags in data["train"] for tag in tags} - known - {"O"}
+    if unknown:
+        raise ConfigError(f"the data have {min(unknown)}; the teachers know {teachers.labels}")
+    sentences = [tokens for tokens, _ in data["train"]] * draws
     splitter = teachers.taggers[0].chainer.text_splitter
     raw = [[token.decode() for token in tokens] for tokens in read_texts(texts, splitter)]
-    raw = [tokens for tokens in raw if len(tokens) <= _MAX_TOKENS] * draws
-    if raw:
-        _LOG.info("%d sentences of text", len(raw) // draws)
+    raw = [tokens for tokens in raw if 0 < len(tokens) <= _MAX_TOKENS] * draws
+    if not sentences and not raw:
+        raise DataError("no sentences: expected a part train, or texts")
+    _LOG.info("drawing tags of %d sentences and %d of raw text", len(sentences), len(raw))
     drawn = [*sentences, *raw]
-    samples = [*own, *zip(drawn, teachers.draw(drawn, rng), strict=True)]
+    tags = teachers.draw(drawn, np.random.default_rng(seed))
     with storage.replacing_folder(folder) as beside:
-        write_conll(beside / "train.txt", samples)
+        write_conll(beside / "train.txt", [*data["train"], *zip(drawn, tags, strict=True)])
         for part in ("valid", "test"):
             if data[part]:
                 write_conll(beside / f"{part}.txt", data[part])
-    return {"own": len(own), "drawn": len(sentences), "text": len(raw)}
+    return {"own": len(data["train"]), "drawn": len(sentences), "text": len(raw)}
 
 
 def _tagger(name: str) -> Tagger:

@@ -101,7 +101,7 @@ class Tagger:
             return tokens, tags
 
         def tag(sentences):
-            return self.graph.tokens(*map(padded, columns(sentences, len(names))))
+            return self.graph.tokens(*map(_padded, columns(sentences, len(names))))
 
         (tags,) = answers.gathered(self._batches(tag, sentences), ("tags",), "lengths")
         return [list(row) for row in batch], tags
@@ -146,8 +146,7 @@ class Tagger:
             storage.save_weights(beside / storage.WEIGHTS_FILE, storage.layer_weights(self.model))
 
 
-def padded(rows: Sequence[Sequence[str]]) -> tf.Tensor:
-    """Sentences of tokens -> string [B, T], padded with ""."""
+def _padded(rows: list[list[str]]) -> tf.Tensor:
     width = max((len(row) for row in rows), default=0)
     flat = answers.encoded([token for row in rows for token in row])
     values = tf.constant(flat, tf.string, shape=[len(flat)])

@@ -44,8 +44,8 @@ class TrainSettings:
         letter_case: share of the sentences that an epoch shows in capital letters ("upper"), in
             small ones ("lower"), or with each token capitalized ("title"); drawn anew for each
             epoch. The rest is shown as it is.
-        typography: share of the sentences that an epoch shows with other quotes, apostrophes and
-            dashes.
+        typography: the same with other quotes, apostrophes and dashes, which are drawn once for
+            each sentence.
         seed: of initial weights, order and dropout; None: another run each time.
     """
 
@@ -91,7 +91,7 @@ class TrainSettings:
             _check(
                 name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false"
             )
-        self._check_letter_case()
+        self._check_forms()
         logs = self.tensorboard_log_dir
         _check("tensorboard_log_dir", logs, logs is None or isinstance(logs, str), "a folder")
         for name, valid in (
@@ -114,7 +114,7 @@ class TrainSettings:
                 "training; expected 1 or more, received 0"
             )
 
-    def _check_letter_case(self) -> None:
+    def _check_forms(self) -> None:
         given = self.letter_case
         expected = f"probabilities of {', '.join(LETTER_CASES)}"
         _check("letter_case", given, isinstance(given, Mapping), expected)
@@ -123,7 +123,12 @@ class TrainSettings:
             check_number(f"train.letter_case.{name}", probability, 0, 1)
         check_number("train.typography", self.typography, 0, 1)
         together = math.fsum([*given.values(), self.typography])
-        _check("letter_case", given, together <= 1, f"{expected}, with typography 1 at most")
+        _check(
+            "letter_case",
+            given,
+            together <= 1,
+            f"{expected}, 1 at most with typography {self.typography}",
+        )
 
     @property
     def forms(self) -> list[tuple[float, Change]]:

@@ -1,6 +1,7 @@
 """Data sets of what trained taggers hold probable, and a student that learns from one."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -45,6 +46,17 @@ def test_drawn_tags_are_those_that_are_probable(tagger, bioes, corpus):
     assert drawn == again
 
 
+def test_drawn_tags_do_not_depend_on_padding(trained_folder, bioes_folder, corpus):
+    """Of teachers that are sure, drawn tags are the best ones, beside longer sentences too."""
+    long = [token for tokens, _ in corpus["test"] for token in tokens]
+    sentences = [["Dalia", "Elvik"], ["Axonix"], long]
+    for folder in (trained_folder, bioes_folder):
+        teacher = kerasner.tagger.Tagger.load(folder)
+        teacher.model.temperature = 1e-3
+        drawn = Teachers([teacher]).draw(sentences, np.random.default_rng(1))
+        assert drawn == teacher(sentences)[1]
+
+
 def test_an_unsure_teacher_gives_its_doubts(trained_folder, corpus):
     tagger = kerasner.tagger.Tagger.load(trained_folder)
     tagger.model.temperature = 50.0
@@ -80,7 +92,7 @@ def test_a_student_of_two_teachers(
 
 def test_sentences_of_raw_text_may_be_too_long(trained_folder, data_folder, tmp_path, capsys):
     text = tmp_path / "text.txt"
-    text.write_text("word " * 200 + "\nDalia left Axonix .\n", encoding="utf-8")
+    text.write_text("\n" * 3000 + "word " * 200 + "\nDalia left Axonix .\n", encoding="utf-8")
     arguments = [str(tmp_path / "out"), str(trained_folder), "--data", str(data_folder)]
     assert distillation.main([*arguments, "--text", str(text)]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == 1
@@ -91,13 +103,24 @@ def test_wrong_arguments(trained_folder, data_folder, tmp_path, capsys):
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "notes.txt").write_text("mine")
+    only_valid = tmp_path / "only_valid"
+    only_valid.mkdir()
+    shutil.copy(data_folder / "valid.txt", only_valid)
     new, teacher, data = str(tmp_path / "new"), str(trained_folder), ["--data", str(data_folder)]
     for arguments, message in (
         ([str(taken), teacher, *data], "taken holds something; expected a new folder"),
         ([new, "no_such", *data], "no model is called 'no_such'"),
         ([new, teacher, *data, "--draws", "0"], "draws: expected 1 or more"),
         ([new, teacher, "--data", str(tmp_path / "none")], "none"),
-        ([new, teacher, "ner_ontonotes", *data], "teachers of different labels: ['LOC', 'O', "),
+        (
+            [new, teacher, "ner_ontonotes", *data],
+            "of different labels: ['LOC', 'ORG', 'PER'] and [",
+        ),
+        ([new, "ner_ontonotes", *data], "the data have B-PER; the teachers know ['CARDINAL', "),
+        (
+            [new, teacher, "--data", str(only_valid)],
+            "no sentences: expected a part train, or texts",
+        ),
     ):
         assert distillation.main(arguments) == 2
         assert message in capsys.readouterr().err

@@ -288,12 +288,12 @@ def test_without_tensorboard_the_error_says_so(small_settings, tmp_path, monkeyp
         ({"typography": 1.1}, "train.typography: expected 0 to 1, .* 1.1"),
         (
             {"letter_case": {"upper": 0.6}, "typography": 0.5},
-            "train.letter_case: .* with typography 1 at most, received {'upper': 0.6}",
+            "train.letter_case: .* 1 at most with typography 0.5, received {'upper': 0.6}",
         ),
         ({"letter_case": {"title": "1"}}, "train.letter_case.title: expected 0 to 1, .* '1'"),
         (
             {"letter_case": {"upper": 0.6, "lower": 0.5}},
-            "train.letter_case: .* 1 at most, received {'upper': 0.6, 'lower': 0.5}",
+            "train.letter_case: .* 1 at most.*, received {'upper': 0.6, 'lower': 0.5}",
         ),
     ],
 )

@@ -68,7 +68,7 @@ class Conll2003Reader:
         Returns:
             The samples of `train`, `valid` and `test`.
         """
-        if scheme not in _SCHEMES:
+        if scheme not in list(_SCHEMES):  # which may be unhashable
             raise ConfigError(f"scheme: expected 'bio' or 'bioes', received {scheme!r:.200}")
         expected = f"expected a folder with {', '.join(f'{part}.txt' for part in PARTS)}"
         if dataset_name:

@@ -25,7 +25,10 @@ def with_other_quotes(tokens: Sequence[str], drawn: random.Random) -> list[str]:
     singles, written, count = "‘’", [], 0
     for token in tokens:
         if token and set(token) <= {*_DOUBLE_QUOTES}:
-            token, count = pair[count % 2], count + 1
+            closes = count % 2 or token in "”»"
+            token, count = pair[1 if closes else 0], count + 1
+        elif token in ("``", "''"):
+            token = pair[token == "''"]
         elif token in ("'", "`"):
             token = drawn.choice(singles)
         written.append(token.replace("'", "’"))

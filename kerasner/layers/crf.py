@@ -162,9 +162,9 @@ class CRF(keras.layers.Layer):
 
     - train with `kerasner.losses.CRFLoss`, measure with `kerasner.metrics.EntityF1`;
     - `unpack(outputs)` gives emissions, mask and transitions as `Potentials`, and from them
-      `.decode()`, `.viterbi()`, `.k_best(k)`, `.marginals()`, `.log_likelihood(tags)`,
-      `.log_partition()` and `.tempered(temperature)`; `span_probability` of the layer gives that of
-      an entity.
+      `.decode()`, `.viterbi()`, `.k_best(k)`, `.sample(seed)`, `.marginals()`,
+      `.log_likelihood(tags)`, `.log_partition()` and `.tempered(temperature)`; `span_probability`
+      of the layer gives that of an entity.
 
     The mask is part of the output; no Keras mask leaves the layer. Losses are a value a sentence,
     so a sample weight is one number a sentence. Whatever the dtype policy, everything after the

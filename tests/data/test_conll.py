@@ -286,6 +286,8 @@ def test_tags_in_bioes(write, tmp_path):
     ]
     with pytest.raises(ConfigError, match="scheme: expected 'bio' or 'bioes', received 'io'"):
         Conll2003Reader().read(tmp_path, scheme="io")
+    with pytest.raises(ConfigError, match=r"received \['bioes'\]"):
+        Conll2003Reader().read(tmp_path, scheme=["bioes"])
 
 
 def test_written_sentences_are_read(tmp_path):

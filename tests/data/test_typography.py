@@ -23,6 +23,12 @@ def test_quotes_open_and_close_in_turn():
     assert seen == {"“”", "«»", "„“"}  # never the kind that was there
 
 
+def test_quotes_that_only_close_and_those_of_treebanks():
+    assert with_other_quotes(["Rio", "”"], random.Random(1))[1] in ("»", '"')
+    opening, closing = with_other_quotes(["``", "''"], random.Random(3))
+    assert opening + closing in ("“”", "«»", "„“", '""')
+
+
 def test_dashes():
     written = with_other_dashes(QUOTED, random.Random(1))
     assert written[7] in "–—" and written[11] in "–—"

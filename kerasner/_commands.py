@@ -1,4 +1,4 @@
-"""What the commands `python -m kerasner.pretraining`, `.distant` and `.distillation` share."""
+"""What the commands `python -m kerasner.pretraining` and `python -m kerasner.distant` share."""
 
 import argparse
 import contextlib

@@ -521,6 +521,16 @@ def test_training_in_other_typography(small_settings, tmp_path, monkeypatch):
         assert not np.isin(as_written[as_written > 1], inputs["words"]).any()
 
 
+def test_bioes_inside_and_bio_outside(small_settings, corpus, tmp_path):
+    changes = [f"chainer.pipe.ner.save_path={tmp_path / 'model'}", "dataset_reader.scheme=bioes"]
+    tagger = train_model("ner_conll2003", [*small_settings, *changes], verbose=0)
+    assert {"E-PER", "S-LOC"} < set(tagger.tags)
+    assert tagger.evaluate(corpus["test"]).total.f1 > 90
+    tags = ["B-PER", "I-PER", "O", "O", "B-LOC", "O"]
+    assert tagger([["Dalia", "Elvik", "lives", "in", "Galvia", "."]])[1] == [tags]
+    assert tagger(["Dalia Elvik lives in Galvia ."])[1] == [tags]
+
+
 def test_epochs_that_count_as_done(small_settings, tmp_path, monkeypatch):
     save = f"chainer.pipe.ner.save_path={json.dumps(str(tmp_path / 'model'))}"
     begun = []

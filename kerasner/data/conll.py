@@ -4,7 +4,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -149,19 +149,6 @@ def read_conll(
             stacklevel=2,
         )
     return samples
-
-
-def write_conll(path: str | PathLike[str], samples: Iterable[tuple[list[str], list[str]]]) -> None:
-    """Writes sentences as `read_conll` reads them: token, space, tag; a blank line after each.
-
-    Args:
-        path: the file; one that is there is replaced.
-        samples: tokens, in which there is no white space, and their BIO tags.
-    """
-    with open(path, "w", encoding="utf-8") as file:
-        for tokens, tags in samples:
-            lines = (f"{token} {tag}\n" for token, tag in zip(tokens, tags, strict=True))
-            file.write("".join(lines) + "\n")
 
 
 def unescape_token(token: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from kerasner import registry
 from kerasner.bio import iob1_to_bio
 from kerasner.data import Conll2003Reader, read_conll
-from kerasner.data.conll import unescape_token, write_conll
+from kerasner.data.conll import unescape_token
 from kerasner.errors import ConfigError, DataError
 
 FILE = """\
@@ -288,9 +288,3 @@ def test_tags_in_bioes(write, tmp_path):
         Conll2003Reader().read(tmp_path, scheme="io")
     with pytest.raises(ConfigError, match=r"received \['bioes'\]"):
         Conll2003Reader().read(tmp_path, scheme=["bioes"])
-
-
-def test_written_sentences_are_read(tmp_path):
-    samples = [*SENTENCES, (["«Ёж»", "-DOCSTART"], ["B-ORG", "I-ORG"])]
-    write_conll(tmp_path / "train.txt", samples)
-    assert read_conll(tmp_path / "train.txt") == samples

@@ -113,9 +113,7 @@ class _Run:
             targets = f"train.evaluation_targets={json.dumps([part])}"
             evaluated = kerasner.evaluate_model(self._config, [*self._settings, targets])
             known[part] = evaluated[part].event()
-            beside = self._scores.with_name(f".{self._scores.name}.part")
-            beside.write_text(json.dumps(known, indent=2) + "\n")
-            os.replace(beside, self._scores)
+            _write(self._scores, known)
         return known[part]
 
     def history(self) -> dict:
@@ -138,12 +136,17 @@ def _check_settings(folder: Path, settings: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SETTINGS
     if not path.exists():
-        beside = folder / f".{SETTINGS}.{os.getpid()}"
-        beside.write_text(json.dumps(settings, indent=2) + "\n")
-        os.replace(beside, path)
+        _write(path, settings)
     known = json.loads(path.read_text())
     if known != settings:
         sys.exit(f"{folder} holds runs of {known}; expected another folder for {settings}")
+
+
+def _write(path: Path, content: dict) -> None:
+    """Whole or not at all, whatever other processes do."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(beside, path)
 
 
 def _table(scores: list[dict]) -> dict:

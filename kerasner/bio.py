@@ -103,9 +103,8 @@ def in_bioes(tags: Tags) -> list[str]:
     """
     bioes = list(tags)
     for label, start, end in entities(tags):
-        bioes[start] = f"B-{label}" if end > start + 1 else f"S-{label}"
-        if end > start + 1:
-            bioes[end - 1] = f"E-{label}"
+        bioes[start] = f"B-{label}"
+        bioes[end - 1] = f"S-{label}" if end == start + 1 else f"E-{label}"
     return bioes
 
 

@@ -46,7 +46,7 @@ class Ner:
         char_dropout: rate on the character embeddings.
         net_type, cell_type, n_hidden_list, cnn_filter_width, use_batch_norm, two_dense_on_top,
             use_crf, l2_reg, embeddings_dropout, intra_layer_dropout, top_dropout, word_dropout,
-            constraints: of `NerNetwork`.
+            adversarial, constraints: of `NerNetwork`.
         dropout_keep_prob: share that variational dropout keeps.
         seed: of the initial weights and of what is drawn after them; None: goes on from the seed of
             the group "train".
@@ -97,6 +97,7 @@ class Ner:
         intra_layer_dropout: bool = False,
         top_dropout: bool = False,
         word_dropout: float = 0.0,
+        adversarial: float = 0.0,
         constraints: str = "decoding",
         seed: int | None = None,
         optimizer: str = "adam",
@@ -173,6 +174,7 @@ class Ner:
             ("l2_reg", l2_reg, math.inf),
             ("dropout_keep_prob", dropout_keep_prob, 1),
             ("word_dropout", word_dropout, 1),
+            ("adversarial", adversarial, 1),
             ("momentum", momentum, 1),
             ("clip_norm", 0 if clip_norm is None else clip_norm, math.inf),
             ("moving_average", moving_average, 1),
@@ -216,6 +218,7 @@ class Ner:
             "intra_layer_dropout": intra_layer_dropout,
             "top_dropout": top_dropout,
             "word_dropout": word_dropout,
+            "adversarial": adversarial,
             "constraints": constraints,
             "temperature": 1.0 if temperature is None else temperature,
         }

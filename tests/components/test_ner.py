@@ -36,6 +36,7 @@ def test_the_network_of_the_settings():
     ner = Ner(
         n_hidden_list=[3, 2], char_filters=4, char_emb_dim=5, dropout_keep_prob=0.75,
         top_dropout=True, use_crf=True, l2_reg=0.1, constraints="always", n_tags=3, token_emb_dim=6,
+        adversarial=0.03,
     )  # fmt: skip
     network = ner.network(TAGS, embedding(), 7, {})
     inputs = {"words": tf.ones([1, 2], tf.int32), "chars": tf.ones([1, 2, 3], tf.int32)}
@@ -49,6 +50,7 @@ def test_the_network_of_the_settings():
     expected = {
         "dropout": 0.25, "embeddings_dropout": False, "intra_layer_dropout": False,
         "top_dropout": True, "l2_reg": 0.1, "constraints": "always", "two_dense_on_top": False,
+        "adversarial": 0.03,
     }  # fmt: skip
     settings = network.get_config()
     assert {name: settings[name] for name in expected} == expected

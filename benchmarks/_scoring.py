@@ -5,7 +5,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from kerasner import bio
 
 BATCH_SIZE = 256
 Sample = tuple[Sequence[str], Sequence[str]]  # tokens and tags
+Labels = Mapping[str, str] | None  # those that count, and as which; None: all, as they are
 
 
 class Text(NamedTuple):
@@ -42,8 +43,15 @@ def arguments(description: str, parts: Sequence[str], default: str) -> argparse.
     parser.add_argument("--data", required=True, help="folder of the data set")
     parser.add_argument("--part", default=default, choices=parts)
     parser.add_argument("--unescape", action="store_true", help="tokens are OntoNotes' (-LRB-)")
-    parser.add_argument("--labels", nargs="+", help="score entities of these labels alone")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        help="score entities of these labels alone; GPE=LOC: those of GPE, as if they were LOC",
+    )
     found = parser.parse_args()
+    if found.labels:
+        pairs = [entry.partition("=") for entry in found.labels]
+        found.labels = {old: new or old for old, _, new in pairs}
     found.samples = [
         (tokens, of_labels(found.labels, tags))
         for tokens, tags in _common.sentences(found.data, found.part, unescape=found.unescape)
@@ -54,12 +62,14 @@ def arguments(description: str, parts: Sequence[str], default: str) -> argparse.
 def result_name(kind: str, found: argparse.Namespace) -> str:
     """What a result is called: the benchmark, model, data, part, and labels if not all count."""
     names = [kind, Path(found.model).name, Path(found.data).name, found.part]
-    return "-".join([*names, *(found.labels or [])])
+    return "-".join([*names, *dict.fromkeys((found.labels or {}).values())])
 
 
-def of_labels(labels: Sequence[str] | None, tags: Sequence[str]) -> list[str]:
-    """Tags, those of any other label being O. None: all labels count."""
-    return [tag if not labels or tag[2:] in labels else "O" for tag in tags]
+def of_labels(labels: Labels, tags: Sequence[str]) -> list[str]:
+    """Tags, those of any label that does not count being O."""
+    if labels is None:
+        return list(tags)
+    return [tag[:2] + labels[tag[2:]] if tag[2:] in labels else "O" for tag in tags]
 
 
 @contextlib.contextmanager
@@ -82,9 +92,7 @@ def tagged(signature, samples: Sequence[Sample]) -> Iterator[tuple[list[str], np
             yield [tag.decode() for tag in row[: len(tokens)]], of_row[: len(tokens)]
 
 
-def from_tokens(
-    signature, samples: Sequence[Sample], labels: Sequence[str] | None = None
-) -> bio.Report:
+def from_tokens(signature, samples: Sequence[Sample], labels: Labels = None) -> bio.Report:
     """conlleval's report on the answers of the signature `tokens`."""
     predicted = [of_labels(labels, tags) for tags, _ in tagged(signature, samples)]
     return bio.report([tags for _, tags in samples], predicted)
@@ -107,24 +115,27 @@ def text_of(tokens: Sequence[str], tags: Sequence[str], gaps: Sequence[str] | No
     return Text(text, spans)
 
 
-def entities(signature, texts: Sequence[Text]) -> Iterator[list[Found]]:
-    """What the signature `entities` finds in each text."""
+def entities(signature, texts: Sequence[Text], labels: Labels = None) -> Iterator[list[Found]]:
+    """What the signature `entities` finds in each text, as far as its labels count."""
     for batch in _batches(texts):
         answer = signature(text=tf.constant([text.text.encode() for text in batch]))
         answer = {name: value.numpy() for name, value in answer.items()}
         columns = [answer[name] for name in ("labels", "starts", "ends", "scores")]
         for *row, count in zip(*columns, answer["counts"], strict=True):
-            yield [
+            found = [
                 Found(label.decode(), int(start), int(end), float(score))
                 for label, start, end, score in zip(*(c[:count] for c in row), strict=True)
             ]
+            if labels is not None:
+                found = [e._replace(label=labels[e.label]) for e in found if e.label in labels]
+            yield found
 
 
-def from_text(signature, texts: Sequence[Text], labels: Sequence[str] | None = None) -> bio.Score:
+def from_text(signature, texts: Sequence[Text], labels: Labels = None) -> bio.Score:
     """Counts of entities that agree in label and characters."""
     gold = predicted = correct = 0
-    for text, row in zip(texts, entities(signature, texts), strict=True):
-        found = {entity[:3] for entity in row if not labels or entity.label in labels}
+    for text, row in zip(texts, entities(signature, texts, labels), strict=True):
+        found = {entity[:3] for entity in row}
         gold += len(text.entities)
         predicted += len(found)
         correct += len(found & text.entities)

@@ -1,12 +1,13 @@
 """F1 of a model on a data set, measured through its exported SavedModel.
 
-    python benchmarks/accuracy.py MODEL --data CONLL2003 [--part test] [--unescape] [--labels PER]
+    python benchmarks/accuracy.py MODEL --data CONLL2003 [--part test] [--unescape] [--labels ...]
 
 From tokens: the signature `tokens`. From raw text: the sentences joined by single spaces go through
 `entities`; an entity counts as right if its characters and its label are those of the gold entity.
 MODEL is the name of a model that comes with kerasner, or a folder of a trained one. The data are
 files in CoNLL-2003's format, of any language and labels; OntoNotes' need --unescape. With --labels
-entities of other labels count neither as gold nor as found.
+entities of other labels count neither as gold nor as found, and one can be taken for another, as in
+`--labels PER PERSON=PER ORG`, where a model and a data set have different labels.
 """
 
 import sys

@@ -51,12 +51,9 @@ def measured(signatures, samples, labels) -> dict:
         [np.equal(_scoring.of_labels(labels, tags), gold) for (tags, _), (_, gold) in rows]
     )
     texts = [_scoring.text_of(*sample) for sample in samples]
-    rows = zip(texts, _scoring.entities(signatures["entities"], texts), strict=True)
+    rows = zip(texts, _scoring.entities(signatures["entities"], texts, labels), strict=True)
     scored = [
-        (entity.score, entity[:3] in text.entities)
-        for text, found in rows
-        for entity in found
-        if not labels or entity.label in labels
+        (entity.score, entity[:3] in text.entities) for text, found in rows for entity in found
     ]
     of_entities, correct = np.array(scored).reshape(-1, 2).T
     return {

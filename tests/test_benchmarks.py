@@ -123,10 +123,14 @@ def test_scores_of_raw_text(scoring):
     texts = [scoring.text_of(t.split(), g) for t, g in zip(answers, tags, strict=True)]
     score = scoring.from_text(signature, texts)
     assert (score.gold, score.predicted, score.correct) == (4, 3, 1)
-    persons = [scoring.text_of(t.text.split(), scoring.of_labels(["PER"], g))
+    only = {"PER": "PER"}
+    persons = [scoring.text_of(t.text.split(), scoring.of_labels(only, g))
                for t, g in zip(texts, tags, strict=True)]  # fmt: skip
-    score = scoring.from_text(signature, persons, ["PER"])
+    score = scoring.from_text(signature, persons, only)
     assert (score.gold, score.predicted, score.correct) == (2, 2, 1)
+    renamed = {"PER": "PER", "LOC": "ORG", "ORG": "ORG"}
+    score = scoring.from_text(signature, texts, renamed)
+    assert (score.gold, score.predicted, score.correct) == (4, 3, 2)
     found = list(scoring.entities(signature, texts))
     assert found[0][1] == ("LOC", 4, 5, pytest.approx(0.4))
 
@@ -134,9 +138,10 @@ def test_scores_of_raw_text(scoring):
 def test_tokens_of_a_real_model(scoring, tagger, signatures, corpus):
     report = scoring.from_tokens(signatures["tokens"], corpus["valid"])
     assert report == tagger.evaluate(corpus["valid"])
-    persons = [(tokens, scoring.of_labels(["PER"], tags)) for tokens, tags in corpus["valid"]]
-    only = scoring.from_tokens(signatures["tokens"], persons, ["PER"])
-    assert only.types == {"PER": report.types["PER"]}
+    names = {"PER": "NAME"}
+    persons = [(tokens, scoring.of_labels(names, tags)) for tokens, tags in corpus["valid"]]
+    only = scoring.from_tokens(signatures["tokens"], persons, names)
+    assert only.types == {"NAME": report.types["PER"]}
 
 
 def test_calibration_counts_what_the_model_answers(benchmark, tagger, signatures, corpus):

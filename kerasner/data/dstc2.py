@@ -5,9 +5,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from kerasner.config import find_file
+from kerasner.config import check_number, find_file
 from kerasner.data._input import PARTS, data_folder, read_json, read_text
 from kerasner.data.iterator import DataLearningIterator
+from kerasner.data.mentions import with_other_mentions
 from kerasner.errors import ConfigError, DataError, nearest
 from kerasner.registry import register
 
@@ -88,6 +89,10 @@ class Dstc2NerIterator(DataLearningIterator):
             first, and nothing twice. `legacy` tags as DeepPavlov did: at each token, for each
             slot, the way that is listed first, over what is tagged already. Parts of entities
             become entities, and an entity's rest may be left without its start.
+        least_mentions: times that the part `train` is to have each way to say a value. Where it has
+            fewer, the way takes the place of another of its slot in drawn samples, which are added
+            (see `kerasner.data.with_other_mentions`; `seed` draws, 0 where it is None). So values
+            are learnt that nobody asks for in training.
 
     Example:
 
@@ -105,11 +110,13 @@ class Dstc2NerIterator(DataLearningIterator):
         seed: int | None = None,
         shuffle: bool = False,
         alignment: str = "longest",
+        least_mentions: int = 0,
     ):
         if alignment not in ("longest", "legacy"):
             raise ConfigError(
                 f"alignment: expected 'longest' or 'legacy', received {alignment!r:.200}"
             )
+        check_number("least_mentions", least_mentions, 0, whole=True)
         super().__init__(data, seed, shuffle)
         align = _align_longest if alignment == "longest" else _align_legacy
         forms = _slot_forms(dataset_path)
@@ -120,6 +127,12 @@ class Dstc2NerIterator(DataLearningIterator):
             self._parts[part] = [
                 (text.split(), align(text.split(), _ways(slots, forms))) for text, slots in distinct
             ]
+        every_way = {
+            slot: [way for ways in values.values() for way in ways]
+            for slot, values in forms.items()
+        }
+        train = self._parts["train"]
+        train += with_other_mentions(train, every_way, least_mentions, seed or 0)
 
 
 def _check_lists(lists: Mapping[str, str]) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -250,6 +251,24 @@ WORDS = st.sampled_from("old thai north cheap low priced any price".split())
 SLOTS = st.lists(st.sampled_from([(s, v) for s in VALUES for v in VALUES[s]]), max_size=3)
 
 
+def test_ways_to_say_a_value_that_training_lacks(release):
+    data = {"train": TRAIN, "valid": TRAIN}
+    plain = Dstc2NerIterator(data, release)
+    iterator = Dstc2NerIterator(data, release, least_mentions=2)
+    assert iterator.instances("valid") == plain.instances("valid")
+    (tokens, tags), (before, _) = iterator.instances("train"), plain.instances("train")
+    assert tokens[: len(before)] == before
+    said = Counter(
+        (label, " ".join(words[start:end]))
+        for words, row in zip(tokens, tags, strict=True)
+        for label, start, end in entities(row)
+    )
+    ways = ("cheap", "low priced", "any", "any price")
+    for way in [("price", way) for way in ways] + [("area", "north"), ("area", "old north")]:
+        assert said[way] >= 2
+    assert not any(slot == "food" for slot, _ in said)  # which no sample speaks of
+
+
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(words=st.lists(WORDS, min_size=1, max_size=7), slots=SLOTS)
 def test_longest_alignment_tags_what_is_said_and_misses_nothing(tmp_path_factory, words, slots):
@@ -291,6 +310,8 @@ def test_bad_settings(release, tmp_path):
         ConfigError, match="^alignment: expected 'longest' or 'legacy', received 'x'"
     ):
         Dstc2NerIterator({}, release, alignment="x")
+    with pytest.raises(ConfigError, match="^least_mentions: expected .*received -1"):
+        Dstc2NerIterator({}, release, least_mentions=-1)
     with pytest.raises(ConfigError, match="^dataset_path: no file or folder .*none"):
         Dstc2NerIterator({}, tmp_path / "none")
     (tmp_path / "empty").mkdir()

@@ -22,6 +22,8 @@ lower, split = layers.Lowercase(), layers.CharSplitter()
 word_ids = keras.layers.TextVectorization(standardize=None, split=None, vocabulary=str(word_file))
 char_ids = keras.layers.TextVectorization(standardize=None, split=None)
 char_ids.adapt(tf.data.Dataset.from_tensors(split([t for tokens, _ in train for t in tokens])))
+known_chars = char_ids.get_vocabulary(include_special_tokens=False)
+pathlib.Path(f"{model_file}.chars").write_text("\n".join(known_chars), encoding="utf-8")
 tag_ids = keras.layers.StringLookup(num_oov_indices=0)
 tag_ids.adapt(tf.data.Dataset.from_tensors([tag for _, tags in train for tag in tags]))
 
@@ -51,3 +53,8 @@ model.fit(
         keras.callbacks.BackupAndRestore(f"{model_file}.backup"),  # goes on after a kill
     ],
 )
+
+tokens = ["Bernhard", "Riemann", "lived", "in", "Göttingen", "."]
+inputs = {name: ids[None] for name, ids in encode(tf.constant(tokens)).items()}
+for token, tag in zip(tokens, layers.unpack(model(inputs)).decode()[0].numpy(), strict=True):
+    print(token, tags[tag])

@@ -1,6 +1,6 @@
 """What a tagger takes and gives, whether it runs here or behind a server."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +29,11 @@ def check_texts(inputs: Sequence[str], texts: Any) -> None:
     """Raises TypeError unless a model of these inputs takes `texts` as a batch of raw texts."""
     if inputs[1:]:
         raise TypeError(f"a model with the inputs {inputs} takes no raw text")
-    if not _is_batch(texts) or not all(isinstance(text, str) for text in texts):
+    if not _is_batch(texts):
         raise TypeError(f"expected a list of texts, received {texts!r:.200}")
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"expected a list of texts, received {text!r:.200} at place {place}")
 
 
 def sentences(inputs: Sequence[str], batch: Any, further: Sequence[Any]) -> list | None:
@@ -55,13 +58,15 @@ def sentences(inputs: Sequence[str], batch: Any, further: Sequence[Any]) -> list
             raise TypeError(f"expected a list of texts or of token lists, received {rows!r:.200}")
     if not further and all(isinstance(item, str) for item in batch):
         return None
-    for row in (row for rows in (batch, *further) for row in rows):
-        is_list = isinstance(row, (list, tuple, np.ndarray))
-        if not is_list or not all(isinstance(t, str) and t for t in row):
-            raise TypeError(
-                f"expected only {'' if further else 'texts or only '}lists of non-empty "
-                f"tokens, received {row!r:.200}"
-            )
+    are_texts = not further and isinstance(next(iter(batch)), str)
+    fits = (lambda item: isinstance(item, str)) if are_texts else _is_token_list
+    for rows in (batch, *further):
+        for place, row in enumerate(rows):
+            if not fits(row):
+                raise TypeError(
+                    f"expected only {'' if further else 'texts or only '}lists of non-empty "
+                    f"tokens, received {row!r:.200} at place {place}"
+                )
     tokens = [list(row) for row in batch]
     rows = list(zip(tokens, *further, strict=True)) if further else tokens
     columns(rows, len(inputs))  # checks the lengths
@@ -69,7 +74,13 @@ def sentences(inputs: Sequence[str], batch: Any, further: Sequence[Any]) -> list
 
 
 def _is_batch(rows: Any) -> bool:
-    return isinstance(rows, Iterable) and not isinstance(rows, str)
+    """Whether it has items, and not for one reading alone."""
+    return isinstance(rows, Iterable) and not isinstance(rows, (str, bytes, Mapping, Iterator))
+
+
+def _is_token_list(item: Any) -> bool:
+    is_list = isinstance(item, (list, tuple, np.ndarray))
+    return is_list and all(isinstance(token, str) and token for token in item)
 
 
 def encoded(strings: Sequence[str]) -> list[bytes]:

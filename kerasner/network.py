@@ -77,7 +77,7 @@ class NerNetwork(keras.Model):
         word_dropout: probability, in training, of reading a word as unknown; of word ids alone.
         adversarial: size of the change of the features, as a part of their norm, against which
             the network is trained as well, see `kerasner.adversarial`; 0: none. Good values are
-            some hundredths. It doubles what a step of training costs.
+            some hundredths. A step of training costs 1.7 times as much.
         scheme, constraints: of the `CRF` layer.
         temperature: by which whoever computes probabilities from the output divides it first, as
             `unpack(output).tempered(network.temperature)`. The output itself is not divided.

@@ -53,8 +53,8 @@ def train_model(
     optimizer, best score and patience included. Ctrl-C saves the best weights so far, if any were
     learnt; the run can be taken up all the same.
 
-    Where `ner` has a `load_path` other than its `save_path`, the model there gives the weights to
-    start from.
+    Where `ner` has a `load_path` other than its `save_path`, the model there, or that which comes
+    with kerasner by this name, gives the weights to start from.
 
     The scores of the model are calibrated on the part valid (see `kerasner.calibration`), unless
     `ner` has a `temperature` or there is no validation.
@@ -114,7 +114,7 @@ def train_model(
     chainer = tagger.chainer
     temperature = 1.0
     if start is not None:
-        source = Tagger.load(start)
+        source = archives.pretrained(start) if isinstance(start, str) else Tagger.load(start)
         transfer(source.chainer, chainer)
         temperature = source.model.temperature
     learnt = _learnt(chainer, data, train)
@@ -355,13 +355,23 @@ def _save_path(config: Mapping[str, Any]) -> Path:
     return configuration.user_path(str(path)).absolute()
 
 
-def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | None:
-    """The model whose weights training starts from, if it is another one than is trained."""
+def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | str | None:
+    """The model whose weights training starts from, if it is another one than is trained.
+
+    Returns:
+        Its folder, or the name of one that comes with kerasner.
+    """
     path = _main(config).get("load_path") if _main(config)["class_name"] == "ner" else None
     if not path or configuration.user_path(str(path)).absolute() == save_path:
         return None
     where = "chainer.pipe (ner).load_path"
-    folder = configuration.find_file(str(path), where)
+    try:
+        folder = configuration.find_file(str(path), where)
+    except ConfigError as error:
+        if path in archives.names():
+            return str(path)
+        names = ", ".join(archives.names())
+        raise ConfigError(f"{error}; models that come with kerasner: {names}") from None
     if not os.path.isfile(folder / storage.CONFIG_FILE):
         raise ConfigError(
             f"{where}: expected the folder of a trained model to start from, or null; "

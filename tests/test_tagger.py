@@ -62,6 +62,9 @@ def test_more_texts_than_one_call_of_the_graph_takes(tagger):
         [["Abel", 1]],
         [None],
         [b"A"],
+        b"A",
+        (text for text in ["Abel"]),
+        {"Abel": 1},
     ],
 )
 def test_what_is_no_batch_is_refused(tagger, batch):
@@ -69,7 +72,16 @@ def test_what_is_no_batch_is_refused(tagger, batch):
         tagger(batch)
 
 
-@pytest.mark.parametrize("texts", ["Abel Falk", [["Abel", "Falk"]], [None]])
+def test_what_does_not_fit_is_named_with_its_place(tagger):
+    with pytest.raises(TypeError, match="texts or only lists .* received nan at place 2"):
+        tagger(["Abel", "Falk", float("nan")])
+    with pytest.raises(TypeError, match="received 'Falk' at place 1"):
+        tagger([["Abel"], "Falk"])
+    with pytest.raises(TypeError, match="received nan at place 1"):
+        tagger.entities(["Abel", float("nan")])
+
+
+@pytest.mark.parametrize("texts", ["Abel Falk", [["Abel", "Falk"]], [None], iter(["Abel"])])
 def test_what_are_no_texts_is_refused(tagger, texts):
     with pytest.raises(TypeError, match="list of texts"):
         tagger.entities(texts)

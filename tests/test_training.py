@@ -563,12 +563,21 @@ def test_weights_to_start_from(trained, small_settings, tmp_path, monkeypatch):
     monkeypatch.chdir(trained.folder.parent)
     with pytest.raises(Reached):
         train_model("ner_conll2003", [*small_settings, save, "chainer.pipe.ner.load_path=small"])
+    shipped = []
+    monkeypatch.setattr(
+        training.archives,
+        "pretrained",
+        lambda name: shipped.append(name) or Tagger.load(trained.folder),
+    )
+    with pytest.raises(Reached):
+        train_model("ner_conll2003", [*small_settings, save, "chainer.pipe.ner.load_path=ner_rus"])
+    assert shipped == ["ner_rus"]
 
 
 def test_a_model_to_start_from_that_is_none(small_settings, tmp_path):
     save = f"chainer.pipe.ner.save_path={json.dumps(str(tmp_path / 'model'))}"
     for path, expected in (
-        (tmp_path / "none", f"no file or folder {tmp_path / 'none'}"),
+        (tmp_path / "none", f"no file or folder {tmp_path / 'none'}; .*with kerasner: ner_conll"),
         (tmp_path, f"{tmp_path} holds none"),
     ):
         load = f"chainer.pipe.ner.load_path={json.dumps(str(path))}"

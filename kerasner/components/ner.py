@@ -62,7 +62,8 @@ class Ner:
             what they say; tags do not depend on it. None: training fits it to the part valid. See
             `kerasner.calibration`.
         save_path: folder of the trained model.
-        load_path: folder of a model to start from; that of save_path goes first.
+        load_path: folder of a model to start from, or name of one that comes with kerasner; that of
+            save_path goes first.
         lr_drop_patience, lr_drop_value, clip_grad_norm: older names of learning_rate_drop_patience,
             1 / learning_rate_drop_div and clip_norm.
         use_cudnn_rnn, gpu, mode: have no effect: TensorFlow picks device and kernel.

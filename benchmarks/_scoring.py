@@ -51,6 +51,8 @@ def arguments(description: str, parts: Sequence[str], default: str) -> argparse.
     found = parser.parse_args()
     if found.labels:
         pairs = [entry.partition("=") for entry in found.labels]
+        if not all(old and (new or not sign) for old, sign, new in pairs):
+            parser.error(f"--labels: expected LABEL or LABEL=OTHER, received {found.labels}")
         found.labels = {old: new or old for old, _, new in pairs}
     found.samples = [
         (tokens, of_labels(found.labels, tags))

@@ -1,9 +1,11 @@
 """What differs between Keras 2.15 and Keras 3."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 KERAS_3 = not keras.__version__.startswith("2.")
 
@@ -22,7 +24,7 @@ def check_backend() -> None:
 
 
 def scaled_loss(optimizer: Any, loss: Any) -> Any:
-    """A loss as the optimizer wants it: larger where it scales losses for 16-bit gradients."""
+    """A loss, multiplied by the optimizer's loss scale if it has one."""
     if KERAS_3:
         return optimizer.scale_loss(loss)
     return optimizer.get_scaled_loss(loss) if _scales_losses(optimizer) else loss
@@ -32,7 +34,21 @@ def count_loss(model: Any, loss: Any, sentences: Any) -> None:
     """Counts a loss in the mean that `fit` shows; Keras 2 did so when it was computed."""
     if KERAS_3:
         mean = next(metric for metric in model.metrics if metric.name == "loss")
-        mean.update_state(loss, sample_weight=sentences)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync  # whose losses are summed
+        mean.update_state(loss * replicas, sample_weight=sentences)
+
+
+@contextlib.contextmanager
+def uncounted_losses(model: Any) -> Iterator[None]:
+    """Losses that are computed meanwhile are not counted in the mean that `fit` shows."""
+    if KERAS_3:
+        yield
+        return
+    counts = [variable for metric in model.compiled_loss.metrics for variable in metric.variables]
+    before = [tf.identity(variable) for variable in counts]
+    yield
+    for variable, value in zip(counts, before, strict=True):
+        variable.assign(value)
 
 
 def apply_scaled_gradients(optimizer: Any, gradients: Sequence[Any], variables: Any) -> None:

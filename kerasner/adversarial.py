@@ -14,13 +14,17 @@ def adversarial_step(model: Any, data: Any, size: float) -> dict[str, tf.Tensor]
     """One training step of a `NerNetwork` against the worst small change of the features.
 
     The features of each sentence are moved by `size` times their norm in the direction in which
-    its loss grows fastest. The weights follow the mean of both losses, that of the features as they
-    are and that of the moved ones, each with dropout masks of its own. The direction comes with the
-    gradients of the former, so that a step costs two passes of the layers above the features.
+    its loss grows fastest. The weights follow the mean of both losses, that of the features as
+    they are and that of the moved ones. The direction comes with the gradients of the former, so
+    that a step costs two passes of the layers above the features. Dropout of these layers is drawn
+    anew for each pass; what is drawn for the features themselves, of words and characters, is the
+    same. Batch normalization takes the statistics of both passes. Losses that layers add for the
+    features (activity regularizers) are counted, but not learnt from.
 
     Args:
-        model: compiled with a `keras.losses.Loss` such as `CRFLoss`.
-        data: a batch as `fit` gives it: (inputs, tag ids) or (inputs, tag ids, sample weights).
+        model: compiled.
+        data: a batch as `fit` gives it: (inputs, tag ids) or (inputs, tag ids, sample weights),
+            the inputs a dict.
         size: norm of the change, as a part of the norm of a sentence's features.
 
     Returns:
@@ -35,32 +39,27 @@ def adversarial_step(model: Any, data: Any, size: float) -> dict[str, tf.Tensor]
     """
     inputs, tags, sample_weights = keras.utils.unpack_x_y_sample_weight(data)
     if not model.built:
-        model.build({name: value.shape for name, value in inputs.items()})
+        model(inputs)
     mask = model.token_mask(inputs)
     variables = model.trainable_variables
 
-    def counted_loss(output):
-        loss = model.compute_loss(inputs, tags, output, sample_weights)
-        _compat.count_loss(model, loss, tf.shape(tags)[0])
-        return loss
-
-    def uncounted_loss(output):
-        return model.loss(tags, output, sample_weights) + sum(model.losses)
-
-    def backpropagated(features, loss):
-        """The output, and gradients of half the loss for the variables and for the features."""
+    def backpropagated(features):
+        """Output, loss, and gradients of half of it for the variables and for the features."""
         with tf.GradientTape() as tape:
             tape.watch(features)
             output = model.tag_potentials(features, mask, training=True)
-            scaled = _compat.scaled_loss(model.optimizer, loss(output) / 2)
+            loss = model.compute_loss(inputs, tags, output, sample_weights)
+            scaled = _compat.scaled_loss(model.optimizer, loss / 2)
         *gradients, for_features = tape.gradient(scaled, [*variables, features])
-        return output, gradients, for_features
+        return output, loss, gradients, for_features
 
     with tf.GradientTape() as tape:
         features = model.token_features(inputs, training=True)
-    output, gradients, for_features = backpropagated(features, counted_loss)
+    output, loss, gradients, for_features = backpropagated(features)
+    _compat.count_loss(model, loss, tf.shape(tags)[0])
     moved = features + _change(features, for_features, mask, size)
-    _, gradients_moved, for_moved = backpropagated(moved, uncounted_loss)
+    with _compat.uncounted_losses(model):
+        _, _, gradients_moved, for_moved = backpropagated(moved)
     below = tape.gradient(features, variables, output_gradients=for_features + for_moved)
     summed = [_sum(parts) for parts in zip(gradients, gradients_moved, below, strict=True)]
     _compat.apply_scaled_gradients(model.optimizer, summed, variables)
@@ -71,8 +70,10 @@ def _change(features: tf.Tensor, gradient: tf.Tensor, mask: tf.Tensor, size: flo
     """What is added to features [B, T, D], given the gradient of the loss for them."""
     tokens = tf.cast(features, tf.float32) * tf.cast(mask, tf.float32)[..., None]
     gradient = tf.cast(gradient, tf.float32)
-    ratio = size * _norms(tokens) / tf.maximum(_norms(gradient), _TINY)
-    return tf.cast(ratio * gradient, features.dtype)
+    change = size * _norms(tokens) / tf.maximum(_norms(gradient), _TINY) * gradient
+    # Of a loss that was scaled too much; the step will be skipped, statistics would stay.
+    change = tf.where(tf.math.is_finite(change), change, 0.0)
+    return tf.cast(change, features.dtype)
 
 
 def _norms(sentences: tf.Tensor) -> tf.Tensor:
@@ -82,4 +83,6 @@ def _norms(sentences: tf.Tensor) -> tf.Tensor:
 
 def _sum(gradients: tuple) -> Any:
     known = [gradient for gradient in gradients if gradient is not None]
-    return known[0] if len(known) == 1 else tf.add_n([tf.convert_to_tensor(g) for g in known])
+    if len(known) < 2:
+        return known[0] if known else None
+    return tf.add_n([tf.convert_to_tensor(gradient) for gradient in known])

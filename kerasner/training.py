@@ -362,8 +362,10 @@ def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | str | No
         Its folder, or the name of one that comes with kerasner.
     """
     path = _main(config).get("load_path") if _main(config)["class_name"] == "ner" else None
-    if not path or configuration.user_path(str(path)).absolute() == save_path:
+    if not path:
         return None
+    if configuration.user_path(str(path)).absolute() == save_path:
+        return path if path in archives.names() and not save_path.exists() else None
     where = "chainer.pipe (ner).load_path"
     try:
         folder = configuration.find_file(str(path), where)

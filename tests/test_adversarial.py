@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasner._compat import KERAS_3
 from kerasner.layers import CharCNN, unpack
 from kerasner.losses import CRFLoss
 from kerasner.metrics import EntityF1
@@ -123,6 +124,71 @@ def test_learns(kind, policy):
         keras.mixed_precision.set_global_policy(old)
     assert history["loss"][-1] < history["loss"][0] / 2
     assert history["f1"][-1] > 0.9
+
+
+def with_loss_scale(optimizer, initial_scale):
+    if KERAS_3:
+        return keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=initial_scale)
+    return keras.mixed_precision.LossScaleOptimizer(optimizer, initial_scale=initial_scale)
+
+
+def test_a_loss_that_is_scaled_changes_nothing():
+    inputs, tags = samples()
+    changed = []
+    for optimizer in (
+        keras.optimizers.SGD(0.1),
+        with_loss_scale(keras.optimizers.SGD(0.1), 2.0**10),
+    ):
+        model = network()
+        model.compile(optimizer, CRFLoss())
+        model.fit(inputs, tags, batch_size=3, verbose=0)
+        changed.append(model.get_weights())
+    for plain, scaled in zip(*changed, strict=True):
+        np.testing.assert_allclose(plain, scaled, rtol=1e-4, atol=1e-6)
+
+
+def test_a_scale_that_is_too_large_spoils_nothing():
+    """The step is skipped; batch normalization must not have seen what is not finite."""
+    inputs, tags = samples()
+    old = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = network(net_type="cnn", use_batch_norm=True)
+        model.compile(with_loss_scale(keras.optimizers.SGD(0.1), 2.0**40), CRFLoss())
+        model(inputs)
+        before = model.get_weights()
+        model.fit(inputs, tags, batch_size=3, verbose=0)
+    finally:
+        keras.mixed_precision.set_global_policy(old)
+    moved = 0
+    for variable, value in zip(model.weights, before, strict=True):
+        assert np.isfinite(variable.numpy()).all()
+        moved += not np.array_equal(variable.numpy(), value)
+    assert moved == 2  # moving mean and variance
+
+
+def test_weights_of_losses_count():
+    inputs, tags = samples()
+    changed = []
+    for size in (0.0, 1e-9):
+        model = network(adversarial=size)
+        model.compile(keras.optimizers.SGD(0.1), [CRFLoss()], loss_weights=[2.0])
+        model.fit(inputs, tags, batch_size=3, verbose=0)
+        changed.append(model.get_weights())
+    for plain, adversarial in zip(*changed, strict=True):
+        np.testing.assert_allclose(plain, adversarial, atol=1e-6)
+
+
+def test_an_unbuilt_model_can_be_saved_after_training(tmp_path):
+    inputs, tags = samples()
+    model = network()
+    model.compile("adam", CRFLoss())
+    model.fit(inputs, tags, batch_size=3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    model.export(str(tmp_path / "exported"))
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_config()["adversarial"] == SIZE
+    np.testing.assert_allclose(loaded(inputs), model(inputs), atol=1e-6)
 
 
 def test_a_negative_size_is_refused():

@@ -83,7 +83,8 @@ class Dstc2NerIterator(DataLearningIterator):
         data: (text, slots) pairs of `train`, `valid` and `test`, as `Dstc2Reader` gives them.
         dataset_path: the folder of `dstc_slot_vals.json`, or another such file; looked for as a
             reader's `data_path`. It maps slot to value to a list of ways to say it.
-        seed: of the order in which `batches` deals; None for a new one each time.
+        seed: of the order in which `batches` deals, None for a new one each time; and of the
+            samples that `least_mentions` draws, 0 where it is None.
         shuffle: whether `batches` deals the samples in a random order, a new one at each call.
         alignment: `longest` tags from left to right, the longest of what can start at a token
             first, and nothing twice. `legacy` tags as DeepPavlov did: at each token, for each
@@ -91,8 +92,8 @@ class Dstc2NerIterator(DataLearningIterator):
             become entities, and an entity's rest may be left without its start.
         least_mentions: times that the part `train` is to have each way to say a value. Where it has
             fewer, the way takes the place of another of its slot in drawn samples, which are added
-            (see `kerasner.data.with_other_mentions`; `seed` draws, 0 where it is None). So values
-            are learnt that nobody asks for in training.
+            (see `kerasner.data.with_other_mentions`), tagged as a whole whatever the alignment. So
+            values are learnt that nobody asks for in training.
 
     Example:
 

@@ -43,7 +43,7 @@ def with_other_mentions(
     for label, entries in lists.items():
         if label not in places:
             continue
-        for entry in filter(None, entries):
+        for entry in dict.fromkeys(map(tuple, filter(None, entries))):
             mention = [f"B-{label}", *[f"I-{label}"] * (len(entry) - 1)]
             for _ in range(least - known[(label, *entry)]):
                 number, start, end = drawn.choice(places[label])

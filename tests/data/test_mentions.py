@@ -54,20 +54,24 @@ TAGGED = st.lists(
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(
     samples=st.lists(TAGGED, max_size=4),
-    entries=st.lists(WORDS, max_size=3, unique_by=tuple),
+    entries=st.lists(WORDS, max_size=3),
     least=st.integers(0, 4),
 )
 def test_every_entry_of_a_known_label_is_there_often_enough(samples, entries, least):
     samples = [([w for w, _ in row], [tag for _, tag in row]) for row in samples]
     further = with_other_mentions(samples, {"X": entries}, least)
-    found = [
+    before, after = _mentions(samples), _mentions([*samples, *further])
+    lacking = {tuple(entry): max(0, least - before.count(tuple(entry))) for entry in entries}
+    assert len(further) == (sum(lacking.values()) if before else 0)
+    for entry in lacking:
+        assert not before or after.count(entry) >= least
+    assert all(len(tokens) == len(tags) for tokens, tags in further)
+
+
+def _mentions(samples):
+    return [
         tuple(tokens[start:end])
-        for tokens, tags in [*samples, *further]
+        for tokens, tags in samples
         for label, start, end in bio.entities(tags)
         if label == "X"
     ]
-    for tokens, tags in further:
-        assert len(tokens) == len(tags)
-    if found:
-        for entry in entries:
-            assert found.count(tuple(entry)) >= least

@@ -30,12 +30,16 @@ def scaled_loss(optimizer: Any, loss: Any) -> Any:
     return optimizer.get_scaled_loss(loss) if _scales_losses(optimizer) else loss
 
 
+def mean_loss(model: Any) -> Any:
+    """The metric of the mean loss that `fit` shows, None before it is there."""
+    return next((metric for metric in model.metrics if metric.name == "loss"), None)
+
+
 def count_loss(model: Any, loss: Any, sentences: Any) -> None:
     """Counts a loss in the mean that `fit` shows; Keras 2 did so when it was computed."""
     if KERAS_3:
-        mean = next(metric for metric in model.metrics if metric.name == "loss")
         replicas = tf.distribute.get_strategy().num_replicas_in_sync  # whose losses are summed
-        mean.update_state(loss * replicas, sample_weight=sentences)
+        mean_loss(model).update_state(loss * replicas, sample_weight=sentences)
 
 
 @contextlib.contextmanager

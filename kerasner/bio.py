@@ -118,6 +118,11 @@ def _converted(tags: Tags, scheme: str) -> list[str]:
     return bio
 
 
+def entity_tags(label: str, length: int) -> list[str]:
+    """The tags of an entity of so many tokens."""
+    return [f"B-{label}", *[f"I-{label}"] * (length - 1)][:length]
+
+
 def entities(tags: Tags) -> list[tuple[str, int, int]]:
     """The entities of a sentence.
 

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasner import storage
+from kerasner._compat import mean_loss
 from kerasner.data import pipeline
 from kerasner.errors import ArchiveError, ConfigError
 from kerasner.evaluation import Metric, Scorer, event
@@ -306,8 +307,8 @@ class Progress(keras.callbacks.Callback):
         """Sentences of this epoch so far: what Keras's mean of the loss is a mean of."""
         if not self._in_epoch:
             return 0
-        trackers = [metric for metric in self._network.metrics if metric.name == "loss"]
-        return int(np.asarray(trackers[0].count)) if trackers else 0
+        mean = mean_loss(self._network)
+        return 0 if mean is None else int(np.asarray(mean.count))
 
     def _average(self) -> None:
         """Takes the batches since the last time into the average."""

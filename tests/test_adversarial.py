@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasner._compat import KERAS_3
 from kerasner.layers import CharCNN, unpack
 from kerasner.losses import CRFLoss
 from kerasner.metrics import EntityF1
@@ -127,8 +126,6 @@ def test_learns(kind, policy):
 
 
 def with_loss_scale(optimizer, initial_scale):
-    if KERAS_3:
-        return keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=initial_scale)
     return keras.mixed_precision.LossScaleOptimizer(optimizer, initial_scale=initial_scale)
 
 

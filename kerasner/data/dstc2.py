@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from kerasner import bio
 from kerasner.config import check_number, find_file
 from kerasner.data._input import PARTS, data_folder, read_json, read_text
 from kerasner.data.iterator import DataLearningIterator
@@ -240,7 +241,7 @@ def _align_longest(tokens: list[str], slots: list[tuple[str, list[list[str]]]]) 
     tags: list[str] = []
     while len(tags) < len(tokens):
         said = [
-            _entity(slot, len(way))
+            bio.entity_tags(slot, len(way))
             for slot, ways in slots
             for way in ways
             if _stands_at(tokens, len(tags), way)
@@ -254,13 +255,9 @@ def _align_legacy(tokens: list[str], slots: list[tuple[str, list[list[str]]]]) -
     for start in range(len(tokens)):
         for slot, ways in slots:
             length = next((len(way) for way in ways if _stands_at(tokens, start, way)), 0)
-            tags[start : start + length] = _entity(slot, length)
+            tags[start : start + length] = bio.entity_tags(slot, length)
     return tags
 
 
 def _stands_at(tokens: list[str], start: int, way: list[str]) -> bool:
     return tokens[start : start + len(way)] == way
-
-
-def _entity(slot: str, length: int) -> list[str]:
-    return [f"B-{slot}", *[f"I-{slot}"] * (length - 1)][:length]

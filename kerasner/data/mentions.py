@@ -44,7 +44,7 @@ def with_other_mentions(
         if label not in places:
             continue
         for entry in dict.fromkeys(map(tuple, filter(None, entries))):
-            mention = [f"B-{label}", *[f"I-{label}"] * (len(entry) - 1)]
+            mention = bio.entity_tags(label, len(entry))
             for _ in range(least - known[(label, *entry)]):
                 number, start, end = drawn.choice(places[label])
                 tokens, tags = samples[number]

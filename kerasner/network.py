@@ -37,8 +37,13 @@ class TaggingNetwork(Protocol):
     def token_features(self, inputs: dict[str, tf.Tensor], training=None) -> tf.Tensor:
         """Features of single tokens: inputs of shape [..., ], [..., C], ... -> float [..., D]."""
 
-    def tag_potentials(self, features: tf.Tensor, mask: tf.Tensor, training=None) -> tf.Tensor:
-        """Features [B, T, D] and mask bool [B, T] -> [B, N + T, N + 1], as of a CRF layer."""
+    def tag_potentials(
+        self, features: tf.Tensor, mask: tf.Tensor, training=None, places=None
+    ) -> tf.Tensor:
+        """Features [B, T, D] and mask bool [B, T] -> [B, N + T, N + 1], as of a CRF layer.
+
+        With places, int32 [B, T], features are rows [R, D], of which each token has the one there.
+        """
 
     def __call__(self, inputs: dict[str, tf.Tensor], training=None) -> tf.Tensor:
         """The one after the other."""
@@ -237,11 +242,22 @@ class NerNetwork(keras.Model):
         features += [tf.cast(other, features[0].dtype) for other in others]
         return tf.concat(features, axis=-1)
 
-    def tag_potentials(self, features: tf.Tensor, mask: tf.Tensor, training=None) -> tf.Tensor:
-        """Features [B, T, D] and mask bool [B, T] -> output of the CRF layer, or one like it."""
-        x = self.embeddings_dropout(features, training=training)
+    def tag_potentials(
+        self, features: tf.Tensor, mask: tf.Tensor, training=None, places=None
+    ) -> tf.Tensor:
+        """Features [B, T, D] and mask bool [B, T] -> output of the CRF layer, or one like it.
+
+        With places, int32 [B, T], features are rows [R, D], of which each token has the one there.
+        """
+        x, first = features, {}
+        if places is not None and not training and isinstance(self.encoder_layers[0], LSTM):
+            first = {"places": places}  # dropout does nothing here
+        else:
+            x = x if places is None else tf.gather(x, places)
+            x = self.embeddings_dropout(x, training=training)
         for layer, dropout in zip(self.encoder_layers, self.dropouts, strict=True):
-            x = dropout(layer(x, mask=mask, training=training), training=training)
+            x = dropout(layer(x, mask=mask, training=training, **first), training=training)
+            first = {}
         if self.dense is not None:
             x = self.dense(x)
         if self.crf is not None:

@@ -247,7 +247,13 @@ class TaggingGraph(tf.Module):
             place = sorted_starts[row:next_row, None] + tf.range(tf.shape(mask)[1])
             chosen = tf.boolean_mask(place, mask)
             indices = tf.gather(index, tf.where(mask, place, 0))
-            tagged = self._tag_rows(tf.gather(features, indices), rows_lengths, mask)
+            rows, places_in_rows = tf.unique(tf.reshape(indices, [-1]))
+            tagged = self._tag_rows(
+                tf.gather(features, rows),
+                tf.reshape(places_in_rows, tf.shape(mask)),
+                rows_lengths,
+                mask,
+            )
             results = [
                 array.write(chunk, tf.boolean_mask(values, mask))
                 for array, values in zip(results, tagged, strict=True)
@@ -269,9 +275,11 @@ class TaggingGraph(tf.Module):
         back = tf.math.invert_permutation(places.concat())
         return _Tagged(*(tf.gather(result.concat(), back) for result in results))
 
-    def _tag_rows(self, features: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor) -> _Tagged:
-        """Features [R, L, D] -> what is known of each token, [R, L]."""
-        potentials = unpack(self._tag_potentials(features, mask, training=False))
+    def _tag_rows(
+        self, features: tf.Tensor, places: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor
+    ) -> _Tagged:
+        """Features [U, D] of distinct tokens, places [R, L] in them -> of each token, [R, L]."""
+        potentials = unpack(self._tag_potentials(features, mask, training=False, places=places))
         emissions, _, transitions = potentials.tempered(self._temperature)
         if not self._use_crf:
             tags = tf.argmax(potentials.emissions, axis=-1, output_type=tf.int32)

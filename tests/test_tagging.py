@@ -47,19 +47,20 @@ def encode(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 class CheckedGraph(TaggingGraph):
-    """Fails where a row without tokens, or more than the budget, reaches the network."""
+    """Fails where an empty row, more than the budget or a token twice gets to the network."""
 
-    def _tag_rows(self, features, lengths, mask):
-        rows, width = tf.shape(mask)[0], tf.shape(mask)[1]
+    def _tag_rows(self, features, places, lengths, mask):
+        rows, width, n_features = tf.shape(mask)[0], tf.shape(mask)[1], tf.shape(features)[0]
         fits = tf.reduce_all([rows * width <= self._token_budget])
         checks = [
             tf.debugging.assert_positive(rows),
             tf.debugging.assert_positive(lengths),
             tf.debugging.assert_equal(tf.reduce_max(lengths), width),
             tf.debugging.Assert(fits | (rows == 1), [rows, width]),
+            tf.debugging.assert_equal(tf.size(tf.unique(tf.reshape(places, [-1]))[0]), n_features),
         ]
         with tf.control_dependencies(checks):
-            return super()._tag_rows(tf.identity(features), lengths, mask)
+            return super()._tag_rows(tf.identity(features), places, lengths, mask)
 
 
 @functools.cache

@@ -166,8 +166,15 @@ class SvmNetwork(keras.Model):
         ]
         return tf.concat([*columns, *own], axis=-1)
 
-    def tag_potentials(self, features: tf.Tensor, mask: tf.Tensor, training=None) -> tf.Tensor:
-        """Features [B, T, D] and mask bool [B, T] -> tensor like the output of a CRF layer."""
+    def tag_potentials(
+        self, features: tf.Tensor, mask: tf.Tensor, training=None, places=None
+    ) -> tf.Tensor:
+        """Features [B, T, D] and mask bool [B, T] -> tensor like the output of a CRF layer.
+
+        With places, int32 [B, T], features are rows [R, D], of which each token has the one there.
+        """
+        if places is not None:
+            features = tf.gather(features, places)
         emissions = self.svm(self.in_context(features, mask))
         if len(self._settings["tags"]) == 2:  # log-odds against the other tag
             place = self.machine_tags[0]

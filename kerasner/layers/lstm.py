@@ -42,8 +42,11 @@ class LSTM(keras.layers.Layer):
         kernel_constraint, recurrent_constraint, bias_constraint: as in Keras.
 
     Call arguments:
-        inputs: float [B, T, D].
+        inputs: float [B, T, D]; or, with `places`, rows [R, D].
         mask: bool [B, T] or None; padding may be left, right or inside.
+        places: int32 [B, T] or None: the row of `inputs` that each step reads, 0 to R - 1 at
+            padding too. Of a row that many steps read, its product with the kernel is computed
+            once; the result is that of `tf.gather(inputs, places)`.
         training: Python bool or None.
 
     Returns:
@@ -137,28 +140,35 @@ class LSTM(keras.layers.Layer):
         return [tf.cast(getattr(self, f"{direction}_{name}"), dtype) for name in names]
 
     def call(
-        self, inputs: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None
+        self,
+        inputs: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+        places: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        shape = inputs.shape
+        if places is not None and training:
+            inputs, places = tf.gather(inputs, places), None
+        steps = inputs if places is None else places
+        shape = steps.shape
         order = None
         if mask is None:
-            batch, steps = tf.unstack(tf.shape(inputs)[:2])
-            lengths = tf.fill([batch], steps)
+            lengths = tf.fill([tf.shape(steps)[0]], tf.shape(steps)[1])
         else:
             mask = tf.cast(mask, tf.bool)
             if not mask.shape.is_compatible_with(shape[:2]):
                 raise ValueError(f"Expected a mask of shape {shape[:2]}; received {mask.shape}")
-            order, inputs = left_align(mask, inputs)
+            order, steps = left_align(mask, steps)
             lengths = lengths_of(mask)
         weights = self._weights_of("forward", inputs.dtype)
         if self.bidirectional:
             weights += self._weights_of("backward", inputs.dtype)
         if not training:
-            outputs = _either_kernel(inputs, lengths, *weights)
+            read = (steps,) if places is None else (inputs, steps)
+            outputs = _either_kernel(read, lengths, *weights)
         elif tf.config.list_logical_devices("GPU"):
-            outputs = _cudnn(inputs, lengths, *weights, training=True)
+            outputs = _cudnn(steps, lengths, *weights, training=True)
         else:
-            outputs = _trained(inputs, lengths, *weights)
+            outputs = _trained(steps, lengths, *weights)
         if not self.return_sequences:
             return tf.ensure_shape(self._ends(outputs, lengths), [shape[0], self._width])
         if order is not None:
@@ -207,27 +217,39 @@ def _with_unit_forget(initializer, shape, dtype=None) -> tf.Tensor:
     return bias + tf.cast(forget, bias.dtype)
 
 
-def _either_kernel(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+def _either_kernel(
+    read: tuple[tf.Tensor, ...], lengths: tf.Tensor, *weights: tf.Tensor
+) -> tf.Tensor:
     """Calls the portable kernel and leaves the cuDNN kernel in the graph beside it.
 
     Both functions bear the name of one interface and the device that they are meant for; where the
     call is placed on a GPU, TensorFlow's graph optimizer (implementation_selector) exchanges them.
+
+    Args:
+        read: inputs [B, T, D], or rows [R, D] and the places [B, T] of steps in them.
+        lengths: int32 [B].
+        *weights: of each direction.
     """
-    portable, cudnn = _kernels(len(weights) // 3, *weights[0].shape, inputs.dtype)
-    outputs = portable(inputs, lengths, *weights)
+    portable, cudnn = _kernels(len(weights) // 3, *weights[0].shape, read[0].dtype, len(read) == 2)
+    outputs = portable(*read, lengths, *weights)
     if not tf.executing_eagerly():
         cudnn.add_to_graph()
     return outputs
 
 
 @functools.cache
-def _kernels(directions: int, width: int, gates: int, dtype: tf.DType):
+def _kernels(directions: int, width: int, gates: int, dtype: tf.DType, of_rows: bool):
     """The two implementations for one shape of weights."""
-    shapes = [[None, None, width]] + [[width, gates], [gates // 4, gates], [gates]] * directions
-    inputs, *weights = [tf.TensorSpec(shape, dtype) for shape in shapes]
-    signature = [inputs, tf.TensorSpec([None], tf.int32), *weights]
+    weights = [[width, gates], [gates // 4, gates], [gates]] * directions
     # One name a shape: the weights are arguments, so layers of one shape share an interface.
     interface = f"kerasner_lstm_{directions}x{width}x{gates}_{dtype.name}"
+    if of_rows:
+        read = [tf.TensorSpec([None, width], dtype), tf.TensorSpec([None, None], tf.int32)]
+        functions, interface = (_portable_of_rows, _cudnn_of_rows), f"{interface}_rows"
+    else:
+        read, functions = [tf.TensorSpec([None, None, width], dtype)], (_portable, _cudnn)
+    signature = [*read, tf.TensorSpec([None], tf.int32)]
+    signature += [tf.TensorSpec(shape, dtype) for shape in weights]
 
     def implementation(function, device):
         return tf.function(
@@ -240,9 +262,9 @@ def _kernels(directions: int, width: int, gates: int, dtype: tf.DType):
             },
         )
 
-    portable = implementation(_portable, _DEVICES[0])
+    portable = implementation(functions[0], _DEVICES[0])
     with tf.init_scope():
-        cudnn = implementation(_cudnn, _DEVICES[1]).get_concrete_function()
+        cudnn = implementation(functions[1], _DEVICES[1]).get_concrete_function()
     return portable, cudnn
 
 
@@ -303,6 +325,19 @@ def _portable(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor) -> tf.
     return tf.concat(_unpacked(states, packing, inputs), axis=-1)
 
 
+def _portable_of_rows(
+    rows: tf.Tensor, places: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor
+) -> tf.Tensor:
+    """`_portable` of `tf.gather(rows, places)`; a row that many steps read is projected once."""
+    kernels, recurrent, biases = weights[::3], weights[1::3], weights[2::3]
+    packing = _packing(places, lengths, len(kernels))
+    projected = _projected([rows] * len(kernels), kernels, biases)
+    flat = tf.reshape(places, [-1])
+    read = [tf.gather(flat, of_steps) for of_steps in packing.places]
+    states, _ = _recursion(projected, recurrent, packing.counts, read)
+    return tf.concat(_unpacked(states, packing, places), axis=-1)
+
+
 @tf.custom_gradient
 def _trained(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor):
     """What `_portable` computes, with a gradient in closed form.
@@ -359,11 +394,18 @@ def _recursion(
     projected: list[tf.Tensor],
     recurrent: tuple[tf.Tensor, ...],
     counts: tf.Tensor,
+    read: list[tf.Tensor] | None = None,
     keep: bool = False,
 ) -> tuple[list[tf.Tensor], list[list[tf.Tensor]]]:
-    """Runs each direction over packed projections [P, 4U] with its recurrent kernel [U, 4U].
+    """Runs each direction over projections with its recurrent kernel [U, 4U].
 
     The directions share a loop and not a batched product: two plain products are faster.
+
+    Args:
+        projected: packed [P, 4U]; or, with `read`, of rows [R, 4U].
+        recurrent, counts: of `_Packing`.
+        read: int32 [P], the row that each packed place reads.
+        keep: whether to return what `_recursion_back` needs.
 
     Returns:
         For each direction the packed states and a row of zeros, [P + 1, U], and with `keep` what
@@ -384,7 +426,11 @@ def _recursion(
         new_states, new_cells, new_arrays = [], [], []
         for k in directions:
             gates = tf.matmul(_step(states[k], 0, count), recurrent[k])
-            gates += _step(projected[k], start, count)
+            if read is None:
+                gates += _step(projected[k], start, count)
+            else:
+                # Picked here and not before the loop, where it would pass through memory.
+                gates += tf.gather(projected[k], tf.slice(read[k], [start], [count]))
             i, f, g, o = tf.split(gates, 4, axis=-1)
             i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
             before = _step(cells[k], 0, count)
@@ -507,3 +553,10 @@ def _cudnn(inputs, lengths, *weights, training: bool = False) -> tf.Tensor:
     real = tf.sequence_mask(lengths, tf.shape(inputs)[1])[..., None]
     joined = tf.where(real, tf.concat(outputs, axis=-1), tf.zeros([], inputs.dtype))
     return joined[:batch, :steps]
+
+
+def _cudnn_of_rows(
+    rows: tf.Tensor, places: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor
+) -> tf.Tensor:
+    """cuDNN's counterpart of `_portable_of_rows`; it has no place for finished projections."""
+    return _cudnn(tf.gather(rows, places), lengths, *weights)

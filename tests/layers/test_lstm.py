@@ -41,8 +41,9 @@ def value(weight):
     return weight if isinstance(weight, tf.Variable) else weight.value
 
 
+LAYERS = {bidirectional: built(bidirectional) for bidirectional in (False, True)}
 FUNCTIONS = {
-    (bidirectional, training): compiled(built(bidirectional), training)
+    (bidirectional, training): compiled(LAYERS[bidirectional], training)
     for bidirectional in (False, True)
     for training in (False, True)
 }
@@ -95,6 +96,33 @@ def test_equals_keras_forward_and_backward(bidirectional, training, return_seque
     assert len(results[0]) == 2 + 3 * (1 + bidirectional)
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 6), max_size=4),
+    n_rows=st.integers(1, 5),
+    form=st.sampled_from(sorted(FUNCTIONS)),
+    seed=st.integers(0, 1000),
+)
+def test_rows_that_steps_share_give_what_each_step_with_its_own_gives(lengths, n_rows, form, seed):
+    bidirectional, training = form
+    layer = LAYERS[bidirectional]
+    rng = np.random.default_rng(seed)
+    steps = max(lengths, default=0)
+    # Padding at the end, or wherever it falls.
+    mask = np.arange(steps) < np.array(lengths, int)[:, None]
+    if seed % 2:
+        mask = rng.permuted(mask, axis=1) if mask.size else mask
+    rows = normal(seed, n_rows, WIDTH)
+    places = rng.integers(0, n_rows, [len(lengths), steps]).astype("int32")
+    results = []
+    for inputs, chosen in ((rows, places), (rows[places], None)):
+        with tf.GradientTape() as tape:
+            found = layer(inputs, mask=mask, training=training, places=chosen)
+        results.append([found, *tape.gradient(found, [value(w) for w in layer.weights])])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -299,10 +327,25 @@ def test_two_exports_have_the_same_functions(tmp_path):
     assert names[0] == names[1]
 
 
-@pytest.mark.parametrize("looped", [False, True])
-def test_an_export_holds_both_kernels_under_one_interface(tmp_path, looped):
+def of_rows(layer):
+    """The layer over rows of which each step of its inputs reads one."""
+
+    def function(inputs):
+        shape = tf.shape(inputs)[:2]
+        places = tf.reshape(tf.range(tf.reduce_prod(shape)), shape)
+        return layer(tf.reshape(inputs, [-1, WIDTH]), places=places)
+
+    return function
+
+
+@pytest.mark.parametrize("form", ["plain", "looped", "rows"])
+def test_an_export_holds_both_kernels_under_one_interface(tmp_path, form):
     layer = built()
-    call = in_a_loop(layer) if looped else lambda inputs: layer(inputs, training=False)
+    call = {
+        "plain": lambda inputs: layer(inputs, training=False),
+        "looped": in_a_loop(layer),
+        "rows": of_rows(layer),
+    }[form]
     graph = export(layer, call, tmp_path)
     kernels = collections.defaultdict(set)
     for function in graph.library.function:
@@ -311,7 +354,8 @@ def test_an_export_holds_both_kernels_under_one_interface(tmp_path, looped):
             is_cudnn = any(node.op == "CudnnRNNV3" for node in function.node_def)
             kernels[function.attr["api_implements"].s].add((device, is_cudnn))
             assert_no_length_is_zero(function)
-    assert kernels == {b"kerasner_lstm_2x5x12_float32": {("CPU", False), ("GPU", True)}}
+    interface = b"kerasner_lstm_2x5x12_float32" + b"_rows" * (form == "rows")
+    assert kernels == {interface: {("CPU", False), ("GPU", True)}}
 
     inputs = tf.constant(normal(3, 4, 6, WIDTH))
     loaded = tf.saved_model.load(str(tmp_path))
@@ -365,6 +409,12 @@ def test_the_cudnn_kernel_gets_what_it_takes(monkeypatch, batch, steps, bidirect
     monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", cudnn_in_numpy)
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [kind])
     np.testing.assert_allclose(layer(inputs, mask=mask, training=True), expected, atol=1e-5)
+    flat, places = inputs.reshape(-1, WIDTH), np.arange(batch * steps).reshape(batch, steps)
+    weights = layer._weights_of("forward", tf.float32)
+    weights += layer._weights_of("backward", tf.float32) if bidirectional else []
+    lengths = tf.constant(mask.sum(axis=1), tf.int32)
+    of_rows = module._cudnn_of_rows(tf.constant(flat), tf.constant(places), lengths, *weights)
+    np.testing.assert_allclose(of_rows, expected, atol=1e-5)
 
 
 def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path):

@@ -14,16 +14,13 @@ from kerasner.errors import KerasnerError
 _Settings = TypeVar("_Settings", bound=NamedTuple)
 
 
-def add_settings(
-    parser: argparse.ArgumentParser, settings: type[NamedTuple], **choices: tuple[str, ...]
-) -> None:
+def add_settings(parser: argparse.ArgumentParser, settings: type[NamedTuple]) -> None:
     """An option for each field of settings, which all have defaults."""
     for name, value in settings._field_defaults.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=type(value),
             default=value,
-            choices=choices.get(name),
             help="default: %(default)s",
         )
 

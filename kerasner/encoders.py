@@ -203,3 +203,18 @@ def build_layer(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> Non
     if not layer.built:
         with tf.name_scope(layer.name):
             layer.build(shape)
+
+
+def both_sides(states: tf.Tensor) -> tf.Tensor:
+    """States of both directions -> what they know left and right of each place, without its own.
+
+    Args:
+        states: [B, T, 2 * U], of a recurrent layer over the sentence, the backward direction last.
+
+    Returns:
+        [B, T, 2 * U], zeros where there is nothing on that side.
+    """
+    forward, backward = tf.split(states, 2, axis=-1)
+    left = tf.pad(forward, [[0, 0], [1, 0], [0, 0]])[:, :-1]
+    right = tf.pad(backward, [[0, 0], [0, 1], [0, 0]])[:, 1:]
+    return tf.concat([left, right], axis=-1)

@@ -12,7 +12,7 @@ from small_language_model import SETTINGS, pretrain
 
 import kerasner
 from kerasner import config as configs
-from kerasner import pretraining, storage
+from kerasner import pretraining, storage, word_prediction
 from kerasner.components import LanguageModelEmbedder, language_model
 from kerasner.errors import ArchiveError, ConfigError, DataError, KerasnerError
 from kerasner.pretrained import archives
@@ -47,7 +47,7 @@ def test_words_for_the_same_places_have_like_types(folder):
 
 def test_a_stopped_run_goes_on(text_file, vector_file, tmp_path, monkeypatch, caplog):
     whole = pretrain(text_file, vector_file, tmp_path / "whole")
-    original, calls = pretraining._Learner.fit, []
+    original, calls = word_prediction.Learner.fit, []
 
     def stopping(self, *args, **kwargs):
         calls.append(0)
@@ -55,7 +55,7 @@ def test_a_stopped_run_goes_on(text_file, vector_file, tmp_path, monkeypatch, ca
             raise KeyboardInterrupt
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(pretraining._Learner, "fit", stopping)
+    monkeypatch.setattr(word_prediction.Learner, "fit", stopping)
     with pytest.raises(KeyboardInterrupt):
         pretrain(text_file, vector_file, tmp_path / "lm")
     assert not (tmp_path / "lm").exists()

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasner.encoders import build_layer
+from kerasner.encoders import both_sides, build_layer
 from kerasner.layers import LSTM
 
 LETTERS = 7  # none of the kinds of `Capitalization("extended")`, and these six
@@ -195,12 +195,8 @@ class LanguageModel(keras.layers.Layer):
 
     def call(self, inputs, mask=None, training=None):
         states = self.lstm(self._dropout(inputs, training=training), mask=mask, training=training)
-        forward, backward = tf.split(states, 2, axis=-1)
-        # What is known to the left and to the right of each place, without the place itself.
-        left = tf.pad(forward, [[0, 0], [1, 0], [0, 0]])[:, :-1]
-        right = tf.pad(backward, [[0, 0], [0, 1], [0, 0]])[:, 1:]
-        sides = tf.cast(tf.concat([left, right], axis=-1), tf.float32)
-        return self.context_out(self.context_hidden(self._dropout(sides, training=training)))
+        sides = self._dropout(tf.cast(both_sides(states), tf.float32), training=training)
+        return self.context_out(self.context_hidden(sides))
 
     def token_features(self, ids: tf.Tensor) -> tf.Tensor:
         """Ids of tokens, int [..., 3] -> what `features` takes, float32 [..., K + E]."""

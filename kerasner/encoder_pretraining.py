@@ -1,0 +1,170 @@
+"""Gives a tagger a start from raw text: python -m kerasner.encoder_pretraining.
+
+    python -m kerasner.encoder_pretraining ner_rus start TEXT... --set dataset_reader.data_path=DATA
+    python -m kerasner train ner_rus --set dataset_reader.data_path=DATA \\
+        --set chainer.pipe.ner.load_path=start
+
+Character features, tuned word vectors and the first recurrent layer of a configuration's network
+learn to predict each word of the text from both sides of its sentence. The network stays as it is,
+so that this costs nothing when it tags. Texts are those of `python -m kerasner.pretraining`, cut
+into tokens as the configuration says. A run that was stopped goes on when the command is given
+again.
+"""
+
+import argparse
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasner import _commands, storage, training, word_prediction
+from kerasner.encoders import BidirectionalGRU, both_sides
+from kerasner.errors import ConfigError
+from kerasner.layers import LSTM
+from kerasner.network import NerNetwork
+from kerasner.tagger import Tagger
+from kerasner.word_prediction import Settings
+
+_WORD_DROPOUT = 0.05  # of what the recurrent layer reads
+_DROPOUT = 0.15  # of its inputs and outputs
+
+
+def pretrain_encoder(
+    config: training.Config,
+    texts: Sequence[str | Path],
+    save_path: Path,
+    changes: Iterable[str] = (),
+    settings: Settings = Settings(),  # noqa: B008, a tuple
+) -> dict[str, float]:
+    """Trains the encoder of a network on raw text and writes the tagger to a folder.
+
+    That tagger knows no tags yet: its folder is a `load_path` of `ner`, where training starts.
+
+    Args:
+        config: as of `kerasner.train_model`. Its data set gives the vocabularies.
+        texts: files and folders, see `kerasner.data.text.read_texts`.
+        save_path: folder of the tagger. Beside it lies the state of a run that was stopped.
+        changes: of the configuration, of the form "path.to.key=value".
+        settings: how.
+
+    Returns:
+        What was measured: "perplexity" of held-out words that occur often enough to be predicted,
+        given both sides, exact over all such words; "words" predicted, "tokens" of the text,
+        "epochs".
+
+    Raises:
+        kerasner.errors.KerasnerError: a wrong configuration, data set or setting, or too little
+            text.
+
+    References:
+        Dai, Le (2015): Semi-supervised sequence learning.
+        Melamud, Goldberger, Dagan (2016): context2vec: learning generic context embedding with
+        bidirectional LSTM.
+    """
+    storage.check_writable(save_path.parent)
+    storage.check_replaceable(save_path)
+    resolved = training.resolve(config, changes)
+    data = training.read(resolved)
+    keras.utils.set_random_seed(settings.seed)
+    tagger = training.fit_pipeline(resolved, data)
+    predictor = EncoderPredictor(_checked(tagger))
+    text = word_prediction.read(texts, tagger.chainer.text_splitter, settings)
+    words = tf.constant(text.corpus.words)
+
+    def vectors(numbers: tf.Tensor, training: bool = False) -> tf.Tensor:
+        distinct, place = tf.unique(tf.reshape(numbers, [-1]))
+        inputs = tagger.chainer.encode(tf.gather(words, distinct))
+        features = tagger.model.token_features(inputs, training=training)
+        return tf.gather(features, tf.reshape(place, tf.shape(numbers)))
+
+    learner = word_prediction.Learner(predictor, vectors, text.corpus.counts, settings)
+    state = save_path.with_name(f"{save_path.name}.training")
+    word_prediction.fit(learner, text, settings, state, tagger.config)
+    measured = learner.measured(text, settings)
+    tagger.save(save_path)
+    shutil.rmtree(state, ignore_errors=True)
+    return measured
+
+
+def _checked(tagger: Tagger) -> NerNetwork:
+    """The network of a tagger, if it has something that can learn from raw text."""
+    network, chainer = tagger.model, tagger.chainer
+    if not isinstance(network, NerNetwork):
+        raise ConfigError(
+            "chainer.pipe: expected ner, whose network learns from text; found ner_svm"
+        )
+    if not isinstance(network.encoder_layers[0], (LSTM, BidirectionalGRU)):
+        raise ConfigError('ner: net_type: expected "rnn", whose directions each know one side')
+    if len(chainer.inputs) > 1:
+        raise ConfigError(
+            f"chainer.in: expected the tokens alone, received {chainer.inputs}: raw text has no "
+            f"{' and no '.join(chainer.inputs[1:])}"
+        )
+    return network
+
+
+class EncoderPredictor(keras.layers.Layer):
+    """A network's first recurrent layer, as a `kerasner.word_prediction.Predictor`.
+
+    Vectors are the token features of the network. From them a dense network makes types, and from
+    what each direction knows beside a place another one makes the expectation there. Both are of no
+    use afterwards.
+
+    Args:
+        network: built, with the weights that learn.
+        dim: width of types and expectations.
+        hidden: units of both dense networks.
+    """
+
+    def __init__(self, network: NerNetwork, dim: int = 128, hidden: int = 256):
+        super().__init__(name="predictor")
+        self.token_embedding = network.token_embedding
+        self.char_features = network.char_features
+        self.recurrent = network.encoder_layers[0]
+        self.context = keras.Sequential(
+            [keras.layers.Dense(hidden, "relu"), keras.layers.Dense(dim, dtype="float32")]
+        )
+        self.type = keras.Sequential(
+            [keras.layers.Dense(hidden, "relu"), keras.layers.Dense(dim + 1, dtype="float32")]
+        )
+
+    def types(self, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors [N, E] -> types [N, K] and biases [N]."""
+        outputs = self.type(vectors)
+        return outputs[..., :-1], outputs[..., -1]
+
+    def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None, training: Any = None):
+        if training:
+            read = tf.random.uniform(tf.shape(inputs)[:2]) >= _WORD_DROPOUT
+            inputs = tf.nn.dropout(tf.where(read[..., None], inputs, 0.0), _DROPOUT)
+        sides = both_sides(self.recurrent(inputs, mask=mask, training=training))
+        if training:
+            sides = tf.nn.dropout(sides, _DROPOUT)
+        return self.context(sides)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    about = __doc__.split(":")[0]
+    parser = argparse.ArgumentParser("kerasner.encoder_pretraining", description=about)
+    parser.add_argument("config", help="path of a JSON file, or name of an installed configuration")
+    parser.add_argument("folder", type=Path, help="where the tagger to start from is written")
+    parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
+    parser.add_argument("--set", action="append", default=[], metavar="path.to.key=value")
+    _commands.add_settings(parser, Settings)
+    options = parser.parse_args(argv)
+    return _commands.exit_code(
+        lambda: pretrain_encoder(
+            options.config,
+            options.texts,
+            options.folder.absolute(),
+            options.set,
+            _commands.settings_of(options, Settings),
+        )
+    )
+
+
+if __name__ == "__main__":
+    _commands.run(main)

@@ -1,4 +1,5 @@
-"""What the commands `python -m kerasner.pretraining` and `python -m kerasner.distant` share."""
+"""What the commands that learn from raw text share: `python -m kerasner.pretraining`, `.distant`
+and `.encoder_pretraining`."""
 
 import argparse
 import contextlib
@@ -48,6 +49,7 @@ def splitter_of(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
 def exit_code(work: Callable[[], Mapping[str, Any]]) -> int:
     """Does the work, logging to stderr, and prints what it returns, or what is wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # how long TensorFlow took to save
     try:
         measured = work()
     except KerasnerError as error:

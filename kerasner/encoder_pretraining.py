@@ -74,10 +74,11 @@ def pretrain_encoder(
     text = word_prediction.read(texts, tagger.chainer.text_splitter, settings)
     words = tf.constant(text.corpus.words)
 
-    def vectors(numbers: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def vectors(numbers: tf.Tensor, **_: bool) -> tf.Tensor:
         distinct, place = tf.unique(tf.reshape(numbers, [-1]))
         inputs = tagger.chainer.encode(tf.gather(words, distinct))
-        features = tagger.model.token_features(inputs, training=training)
+        # Dropout is the predictor's affair: here it would fall on all places of a word at once.
+        features = tagger.model.token_features(inputs, training=False)
         return tf.gather(features, tf.reshape(place, tf.shape(numbers)))
 
     learner = word_prediction.Learner(predictor, vectors, text.corpus.counts, settings)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasner.config import check_number
+from kerasner.data.pipeline import untuned
 from kerasner.data.text import Corpus, Splitter, read_texts
 from kerasner.errors import DataError
 
@@ -235,7 +236,7 @@ def fit(learner: Learner, text: Text, settings: Settings, state: Path, content: 
             lambda chosen=chosen, rng=rng: text.corpus.batches(chosen, settings.batch_tokens, rng),
             output_signature=tf.TensorSpec([None, None], tf.int32),
         )
-        history = learner.fit(batches.prefetch(4), epochs=1, verbose=0)
+        history = learner.fit(untuned(batches.prefetch(4)), epochs=1, verbose=0)
         done.assign(part + 1)
         manager.save()
         _LOG.info(

@@ -10,6 +10,7 @@ from kerasner.errors import DataError
 # Sentences of like length share a batch. Upper borders in tokens; the last bucket is open.
 BUCKET_BOUNDARIES = (8, 12, 16, 20, 26, 32, 40, 50, 75, 120)
 _ENCODED_AT_ONCE = 512
+_AHEAD = 4  # batches that are made before they are asked for
 _PRIME = 1_000_003  # far above any number of epochs
 
 Encoder = Callable[..., dict[str, tf.Tensor]]
@@ -87,7 +88,8 @@ def encoded(
     strings = (tuple(map(_ragged, inputs)), _ragged(tags))
     groups = tf.data.Dataset.from_tensor_slices(strings).batch(_ENCODED_AT_ONCE)
     rows = groups.map(encode_group, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-    return rows.map(lambda inputs, tags: (_trimmed(inputs), tf.identity(tags))).cache()
+    rows = rows.map(lambda inputs, tags: (_trimmed(inputs), tf.identity(tags)))
+    return untuned(rows.cache())
 
 
 def _trimmed(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -145,7 +147,8 @@ def training_batches(
     if epoch is not None and seed is not None:
         once = tf.data.Dataset.range(1)
         mixed = once.flat_map(lambda _: drawn(seed * _PRIME + epoch))
-    return mixed.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+    counted = mixed.apply(tf.data.experimental.assert_cardinality(batches))
+    return untuned(counted.prefetch(_AHEAD))
 
 
 def _with_forms(
@@ -191,7 +194,18 @@ def _rows_of(values: Sequence[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
 
 def evaluation_batches(sentences: tf.data.Dataset, batch_size: int = 256) -> tf.data.Dataset:
     """The same batches every time; the order of the sentences is not kept."""
-    return _bucketed(sentences, batch_size).cache().prefetch(tf.data.AUTOTUNE)
+    return _bucketed(sentences, batch_size).cache().prefetch(_AHEAD)
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset without the thread that tunes it.
+
+    Where a process has one core, the end of a pass waits for that thread to wake up: as long again
+    as the pass took, up to a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _bucketed(sentences: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

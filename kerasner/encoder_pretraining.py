@@ -13,42 +13,44 @@ again.
 
 import argparse
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasner import _commands, storage, training, word_prediction
-from kerasner.encoders import BidirectionalGRU, both_sides
+from kerasner.checkpoint import fingerprint
+from kerasner.encoders import both_sides
 from kerasner.errors import ConfigError
-from kerasner.layers import LSTM
 from kerasner.network import NerNetwork
-from kerasner.tagger import Tagger
+from kerasner.pipe import variables
 from kerasner.word_prediction import Settings
 
-_WORD_DROPOUT = 0.05  # of what the recurrent layer reads
+_WORD_DROPOUT = 0.05  # share of the tokens whose features are zeros in training
 _DROPOUT = 0.15  # of its inputs and outputs
 
 
 def pretrain_encoder(
     config: training.Config,
     texts: Sequence[str | Path],
-    save_path: Path,
-    changes: Iterable[str] = (),
-    settings: Settings = Settings(),  # noqa: B008, a tuple
+    save_path: str | Path,
+    settings: Iterable[str] = (),
+    learning: Settings = Settings(),  # noqa: B008, a tuple
 ) -> dict[str, float]:
     """Trains the encoder of a network on raw text and writes the tagger to a folder.
 
-    That tagger knows no tags yet: its folder is a `load_path` of `ner`, where training starts.
+    That tagger knows no tags yet: its folder is a `load_path` of `ner`, where training starts. It
+    starts itself from the `load_path` that the configuration has, if any.
 
     Args:
         config: as of `kerasner.train_model`. Its data set gives the vocabularies.
         texts: files and folders, see `kerasner.data.text.read_texts`.
         save_path: folder of the tagger. Beside it lies the state of a run that was stopped.
-        changes: of the configuration, of the form "path.to.key=value".
-        settings: how.
+        settings: changes of the configuration, of the form "path.to.key=value".
+        learning: how it learns.
 
     Returns:
         What was measured: "perplexity" of held-out words that occur often enough to be predicted,
@@ -64,47 +66,56 @@ def pretrain_encoder(
         Melamud, Goldberger, Dagan (2016): context2vec: learning generic context embedding with
         bidirectional LSTM.
     """
+    save_path = Path(save_path).absolute()
+    word_prediction.check(learning)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path)
-    resolved = training.resolve(config, changes)
+    resolved = training.resolve(config, settings)
+    _check(resolved)
+    start = training.start_values(resolved, save_path)
     data = training.read(resolved)
-    keras.utils.set_random_seed(settings.seed)
+    keras.utils.set_random_seed(learning.seed)
     tagger = training.fit_pipeline(resolved, data)
-    predictor = EncoderPredictor(_checked(tagger))
-    text = word_prediction.read(texts, tagger.chainer.text_splitter, settings)
+    training.take_weights(tagger, start)
+    predictor = EncoderPredictor(tagger.model)
+    rng = np.random.default_rng(learning.seed)
+    text = word_prediction.read(texts, tagger.chainer.text_splitter, learning, rng)
     words = tf.constant(text.corpus.words)
 
-    def vectors(numbers: tf.Tensor, **_: bool) -> tf.Tensor:
+    # Dropout is the predictor's affair: here it would fall on all places of a word at once.
+    def vectors(numbers: tf.Tensor, training: bool = False) -> tf.Tensor:  # noqa: ARG001
         distinct, place = tf.unique(tf.reshape(numbers, [-1]))
         inputs = tagger.chainer.encode(tf.gather(words, distinct))
-        # Dropout is the predictor's affair: here it would fall on all places of a word at once.
         features = tagger.model.token_features(inputs, training=False)
         return tf.gather(features, tf.reshape(place, tf.shape(numbers)))
 
-    learner = word_prediction.Learner(predictor, vectors, text.corpus.counts, settings)
+    learner = word_prediction.Learner(predictor, vectors, text.corpus.counts, learning)
     state = save_path.with_name(f"{save_path.name}.training")
-    word_prediction.fit(learner, text, settings, state, tagger.config)
-    measured = learner.measured(text, settings)
+    run = fingerprint(resolved, [data.instances(part) for part in ("train", "valid")])
+    word_prediction.fit(learner, text, learning, state, run)
+    measured = learner.measured(text, learning)
     tagger.save(save_path)
     shutil.rmtree(state, ignore_errors=True)
     return measured
 
 
-def _checked(tagger: Tagger) -> NerNetwork:
-    """The network of a tagger, if it has something that can learn from raw text."""
-    network, chainer = tagger.model, tagger.chainer
-    if not isinstance(network, NerNetwork):
+def _check(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError where nothing of a resolved configuration can learn from raw text."""
+    entry = training.main_entry(config)
+    where = f"chainer.pipe ({entry['class_name']})"
+    if entry["class_name"] != "ner":
+        raise ConfigError(f"{where}: expected ner, whose network learns from raw text")
+    if (net_type := entry.get("net_type", "rnn")) != "rnn":
         raise ConfigError(
-            "chainer.pipe: expected ner, whose network learns from text; found ner_svm"
+            f'{where}.net_type: expected "rnn", of whose directions each knows one side; received '
+            f"{net_type!r}"
         )
-    if not isinstance(network.encoder_layers[0], (LSTM, BidirectionalGRU)):
-        raise ConfigError('ner: net_type: expected "rnn", whose directions each know one side')
-    if len(chainer.inputs) > 1:
+    inputs, _ = variables(config["chainer"])
+    if len(inputs) > 1:
         raise ConfigError(
-            f"chainer.in: expected the tokens alone, received {chainer.inputs}: raw text has no "
-            f"{' and no '.join(chainer.inputs[1:])}"
+            f"chainer.in: expected the tokens alone, received {inputs}: raw text has no "
+            f"{' and no '.join(inputs[1:])}"
         )
-    return network
 
 
 class EncoderPredictor(keras.layers.Layer):
@@ -115,7 +126,7 @@ class EncoderPredictor(keras.layers.Layer):
     use afterwards.
 
     Args:
-        network: built, with the weights that learn.
+        network: built; its layers are shared, not copied.
         dim: width of types and expectations.
         hidden: units of both dense networks.
     """
@@ -160,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda: pretrain_encoder(
             options.config,
             options.texts,
-            options.folder.absolute(),
+            options.folder,
             options.set,
             _commands.settings_of(options, Settings),
         )

@@ -209,7 +209,8 @@ def both_sides(states: tf.Tensor) -> tf.Tensor:
     """States of both directions -> what they know left and right of each place, without its own.
 
     Args:
-        states: [B, T, 2 * U], of a recurrent layer over the sentence, the backward direction last.
+        states: [B, T, 2 * U], of a recurrent layer over sentences that are padded at their end, the
+            backward direction last.
 
     Returns:
         [B, T, 2 * U], zeros where there is nothing on that side.

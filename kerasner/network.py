@@ -249,15 +249,15 @@ class NerNetwork(keras.Model):
 
         With places, int32 [B, T], features are rows [R, D], of which each token has the one there.
         """
-        x, first = features, {}
-        if places is not None and not training and isinstance(self.encoder_layers[0], LSTM):
-            first = {"places": places}  # dropout does nothing here
-        else:
-            x = x if places is None else tf.gather(x, places)
-            x = self.embeddings_dropout(x, training=training)
+        if places is not None and (training or not isinstance(self.encoder_layers[0], LSTM)):
+            features, places = tf.gather(features, places), None
+        if places is None:
+            x, read = self.embeddings_dropout(features, training=training), {}
+        else:  # dropout would do nothing, and takes no rows
+            x, read = features, {"places": places}
         for layer, dropout in zip(self.encoder_layers, self.dropouts, strict=True):
-            x = dropout(layer(x, mask=mask, training=training, **first), training=training)
-            first = {}
+            x = dropout(layer(x, mask=mask, training=training, **read), training=training)
+            read = {}
         if self.dense is not None:
             x = self.dense(x)
         if self.crf is not None:

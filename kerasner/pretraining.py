@@ -55,11 +55,13 @@ def pretrain(
         given both sides, exact over all such words, of the model as it is saved; "words" predicted,
         "tokens" of the text, "epochs".
     """
+    word_prediction.check(settings)
     for name, value in sizes.items():
         check_number(name, value, 1, whole=True)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path, f"{language_model.NAME}.json")
-    found = word_prediction.read(texts, splitter, settings)
+    rng = np.random.default_rng(settings.seed)
+    found = word_prediction.read(texts, splitter, settings, rng)
     corpus = found.corpus
     text.fit(tf.constant(np.repeat(np.array(corpus.words, object), corpus.counts)))
     ids = text(tf.constant(corpus.words))
@@ -68,7 +70,6 @@ def pretrain(
     state = save_path.with_name(f"{save_path.name}.training")
     learner = _learner(model, ids, corpus, settings)
     word_prediction.fit(learner, found, settings, state, [repr(text.settings), sizes, policy])
-    rng = np.random.default_rng(settings.seed)
     _set_statistics(model, learner, corpus, found.learnt[: 4 * settings.held_out], rng)
     with storage.replacing_folder(save_path) as beside:
         language_model.save(text, model, beside)
@@ -130,7 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--units", type=int, default=256, help="of the LSTM of each direction")
     parser.add_argument("--hidden", type=int, default=256, help="units of both dense networks")
     parser.add_argument("--dim", type=int, default=128, help="width of types and expectations")
-    parser.add_argument("--policy", default="float32", choices=_POLICIES, help="of Keras")
+    policy = {"default": _POLICIES[0], "choices": _POLICIES, "help": "default: %(default)s"}
+    parser.add_argument("--policy", **policy)
     _commands.add_settings(parser, Settings)
     options = parser.parse_args(argv)
     splitter = _commands.splitter_of(parser, options)

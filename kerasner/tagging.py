@@ -55,7 +55,8 @@ class TaggingGraph(tf.Module):
 
     All sentences of a batch are rows of one work list, sorted by length and tagged in chunks of a
     budget of tokens, so that the cost follows the number of tokens whatever their distribution, and
-    memory the budget. What depends on a token alone is computed once for each distinct one.
+    memory the budget. What depends on a token alone is computed once for each distinct one, and its
+    product with the weights of the first recurrent layer once a chunk.
 
     Args:
         network: a built network.
@@ -247,13 +248,9 @@ class TaggingGraph(tf.Module):
             place = sorted_starts[row:next_row, None] + tf.range(tf.shape(mask)[1])
             chosen = tf.boolean_mask(place, mask)
             indices = tf.gather(index, tf.where(mask, place, 0))
-            rows, places_in_rows = tf.unique(tf.reshape(indices, [-1]))
-            tagged = self._tag_rows(
-                tf.gather(features, rows),
-                tf.reshape(places_in_rows, tf.shape(mask)),
-                rows_lengths,
-                mask,
-            )
+            distinct, token = tf.unique(tf.reshape(indices, [-1]))
+            token = tf.reshape(token, tf.shape(mask))
+            tagged = self._tag_rows(tf.gather(features, distinct), token, rows_lengths, mask)
             results = [
                 array.write(chunk, tf.boolean_mask(values, mask))
                 for array, values in zip(results, tagged, strict=True)
@@ -276,10 +273,10 @@ class TaggingGraph(tf.Module):
         return _Tagged(*(tf.gather(result.concat(), back) for result in results))
 
     def _tag_rows(
-        self, features: tf.Tensor, places: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor
+        self, features: tf.Tensor, token: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor
     ) -> _Tagged:
-        """Features [U, D] of distinct tokens, places [R, L] in them -> of each token, [R, L]."""
-        potentials = unpack(self._tag_potentials(features, mask, training=False, places=places))
+        """Features [U, D] of distinct tokens, their numbers [R, L] -> of each token, [R, L]."""
+        potentials = unpack(self._tag_potentials(features, mask, training=False, places=token))
         emissions, _, transitions = potentials.tempered(self._temperature)
         if not self._use_crf:
             tags = tf.argmax(potentials.emissions, axis=-1, output_type=tf.int32)

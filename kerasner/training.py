@@ -87,7 +87,7 @@ def train_model(
             f"start_epoch_num: expected less than train.epochs {train.epochs}, received "
             f"{start_epoch_num}"
         )
-    if _main(resolved)["class_name"] != "ner":
+    if main_entry(resolved)["class_name"] != "ner":
         for name, none in (("letter_case", {}), ("typography", 0)):
             if given := getattr(train, name):
                 raise ConfigError(
@@ -95,7 +95,7 @@ def train_model(
                     f"no epochs to draw for; received {given!r:.200}"
                 )
     save_path = _save_path(resolved)
-    start = _start_values(resolved, save_path)
+    start = start_values(resolved, save_path)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path)
     _check_tensorboard(train)
@@ -112,11 +112,7 @@ def train_model(
 
     tagger = fit_pipeline(resolved, data, train.train_on_valid)
     chainer = tagger.chainer
-    temperature = 1.0
-    if start is not None:
-        source = archives.pretrained(start) if isinstance(start, str) else Tagger.load(start)
-        transfer(source.chainer, chainer)
-        temperature = source.model.temperature
+    temperature = take_weights(tagger, start)
     learnt = _learnt(chainer, data, train)
     if isinstance(chainer.main, NerSvm):
         _fit_machines(tagger, learnt, data, train, metrics, tell)
@@ -186,7 +182,7 @@ def train_model(
 
 def _needed_parts(config: Mapping[str, Any], train: TrainSettings) -> tuple[str, ...]:
     """The parts of the data set that training cannot do without."""
-    measures = train.validates and _main(config)["class_name"] == "ner"
+    measures = train.validates and main_entry(config)["class_name"] == "ner"
     return ("train", "valid") if measures or train.train_on_valid else ("train",)
 
 
@@ -339,7 +335,7 @@ def _component(component_class: type, settings: Mapping[str, Any], where: str) -
     return component_class(**settings)
 
 
-def _main(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def main_entry(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The entry of the trained component."""
     found = [entry for entry in config["chainer"]["pipe"] if entry.get("class_name") in MAIN]
     if len(found) != 1:
@@ -348,21 +344,22 @@ def _main(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _save_path(config: Mapping[str, Any]) -> Path:
-    entry = _main(config)
+    entry = main_entry(config)
     path, name = entry.get("save_path"), entry["class_name"]
     if not path:
         raise ConfigError(f"chainer.pipe ({name}): save_path is needed, the folder of the model")
     return configuration.user_path(str(path)).absolute()
 
 
-def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | str | None:
+def start_values(config: Mapping[str, Any], save_path: Path) -> Path | str | None:
     """The model whose weights training starts from, if it is another one than is trained.
 
     Returns:
         Its folder, or the name of one that comes with kerasner.
     """
-    path = _main(config).get("load_path") if _main(config)["class_name"] == "ner" else None
-    if not path:
+    entry = main_entry(config)
+    path = entry.get("load_path")
+    if not path or entry["class_name"] != "ner":
         return None
     if configuration.user_path(str(path)).absolute() == save_path:
         return path if path in archives.names() and not save_path.exists() else None
@@ -382,10 +379,23 @@ def _start_values(config: Mapping[str, Any], save_path: Path) -> Path | str | No
     return folder
 
 
+def take_weights(tagger: Tagger, start: Path | str | None) -> float:
+    """Gives a tagger the weights of the model that `start_values` found, if any.
+
+    Returns:
+        The temperature of that model, or 1.
+    """
+    if start is None:
+        return 1.0
+    source = archives.pretrained(start) if isinstance(start, str) else Tagger.load(start)
+    transfer(source.chainer, tagger.chainer)
+    return source.model.temperature
+
+
 def _model_folder(config: Mapping[str, Any]) -> Path | None:
     """Where the model of a resolved configuration lies, if there is one."""
     places = [_save_path(config)]
-    if load_path := _main(config).get("load_path"):
+    if load_path := main_entry(config).get("load_path"):
         with contextlib.suppress(ConfigError):
             places.append(configuration.find_file(str(load_path), "load_path"))
     return next((p for p in places if os.path.isfile(p / storage.CONFIG_FILE)), None)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -63,6 +63,13 @@ class Predictor(Protocol):
         """Vectors [N, E] -> types [N, K] and biases [N]."""
 
 
+class Vectors(Protocol):
+    """What a predictor reads of words."""
+
+    def __call__(self, numbers: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Numbers of words, int [...] -> their vectors, float [..., E]."""
+
+
 class Text(NamedTuple):
     """Sentences, some of them held out.
 
@@ -76,16 +83,24 @@ class Text(NamedTuple):
     held_out: np.ndarray
 
 
-def read(texts: Sequence[str | Path], splitter: Splitter, settings: Settings) -> Text:
-    """Sentences of files and folders, see `kerasner.data.text.read_texts`.
-
-    Raises:
-        ConfigError: a setting is out of its range.
-        DataError: a file cannot be read, or there is too little text.
-    """
+def check(settings: Settings) -> None:
+    """Raises ConfigError where a setting is out of its range."""
     for name in ("epochs", "batch_tokens", "samples", "min_count", "held_out", "max_tokens"):
         check_number(name, getattr(settings, name), 1, whole=True)
     check_number("learning_rate", settings.learning_rate, 1e-9)
+
+
+def read(
+    texts: Sequence[str | Path],
+    splitter: Splitter,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> Text:
+    """Sentences of files and folders, see `kerasner.data.text.read_texts`; rng holds some out.
+
+    Raises:
+        DataError: a file cannot be read, or there is too little text.
+    """
     corpus = Corpus.of(read_texts(texts, splitter), settings.max_tokens)
     count = len(corpus.splits) - 1
     _LOG.info("%d tokens, %d sentences", len(corpus.tokens), count)
@@ -98,7 +113,7 @@ def read(texts: Sequence[str | Path], splitter: Splitter, settings: Settings) ->
         raise DataError(
             f"no word occurs min_count = {settings.min_count} times: there is nothing to predict"
         )
-    shuffled = np.random.default_rng(settings.seed).permutation(count)
+    shuffled = rng.permutation(count)
     return Text(corpus, shuffled[settings.held_out :], shuffled[: settings.held_out])
 
 
@@ -110,8 +125,7 @@ class Learner(keras.Model):
 
     Args:
         predictor: built.
-        vectors: numbers of words, and whether it is for training -> their vectors, int [...] to
-            float [..., E].
+        vectors: of words.
         counts: how often each word occurs, in falling order.
         settings: how it learns.
     """
@@ -119,7 +133,7 @@ class Learner(keras.Model):
     def __init__(
         self,
         predictor: Predictor,
-        vectors: Callable[..., tf.Tensor],
+        vectors: Vectors,
         counts: np.ndarray,
         settings: Settings,
     ) -> None:
@@ -208,7 +222,8 @@ def fit(learner: Learner, text: Text, settings: Settings, state: Path, content: 
     lengths = np.diff(text.corpus.splits)
     n_batches = -(-int(lengths[text.learnt].sum()) // settings.batch_tokens)  # an epoch, about
     rate = _Triangle(settings.learning_rate, _WARM_UP, settings.epochs * n_batches)
-    learner.compile(keras.optimizers.Adam(rate, clipnorm=1.0))
+    # XLA, which Keras may turn on where there is a GPU, knows no strings.
+    learner.compile(keras.optimizers.Adam(rate, clipnorm=1.0), jit_compile=False)
     example = np.zeros([1, 3], np.int32)
     learner(tf.constant(example), training=False)
     learner.optimizer.build(learner.trainable_variables)
@@ -232,11 +247,13 @@ def fit(learner: Learner, text: Text, settings: Settings, state: Path, content: 
         # The same order for all parts of an epoch, of which each part takes its share.
         order = np.random.default_rng([settings.seed, part // _PARTS]).permutation(text.learnt)
         chosen = np.array_split(order, _PARTS)[part % _PARTS]
-        batches = tf.data.Dataset.from_generator(
-            lambda chosen=chosen, rng=rng: text.corpus.batches(chosen, settings.batch_tokens, rng),
+        batches = list(text.corpus.batches(chosen, settings.batch_tokens, rng))
+        dataset = tf.data.Dataset.from_generator(
+            lambda batches=batches: batches,
             output_signature=tf.TensorSpec([None, None], tf.int32),
         )
-        history = learner.fit(untuned(batches.prefetch(4)), epochs=1, verbose=0)
+        counted = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+        history = learner.fit(untuned(counted.prefetch(4)), epochs=1, shuffle=False, verbose=0)
         done.assign(part + 1)
         manager.save()
         _LOG.info(

@@ -10,7 +10,7 @@ import tensorflow as tf
 import kerasner
 from kerasner import encoder_pretraining, storage, word_prediction
 from kerasner.encoder_pretraining import EncoderPredictor, pretrain_encoder
-from kerasner.errors import ConfigError, DataError
+from kerasner.errors import ConfigError, KerasnerError
 from kerasner.tagger import Tagger
 from kerasner.word_prediction import Settings
 
@@ -103,6 +103,51 @@ def test_a_stopped_run_goes_on(text_file, small_settings, tmp_path, monkeypatch,
     assert not list(tmp_path.glob("*.training"))
 
 
+def test_another_data_set_starts_anew(text_file, small_settings, tmp_path, monkeypatch, caplog):
+    original, calls = word_prediction.Learner.fit, []
+
+    def stopping(self, *args, **kwargs):
+        calls.append(0)
+        if len(calls) in (3, 4):
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(word_prediction.Learner, "fit", stopping)
+    (tmp_path / "other").mkdir()
+    for part in ("train", "valid"):
+        (tmp_path / "other" / f"{part}.txt").write_text("Anna B-PER\nknows O\nQuito B-LOC\n. O\n")
+    other = [*small_settings, f"dataset_reader.data_path={tmp_path / 'other'}"]
+    with caplog.at_level(logging.INFO):
+        for settings in (small_settings, other):
+            with pytest.raises(KeyboardInterrupt):
+                pretrain_encoder(
+                    "ner_conll2003", [text_file], tmp_path / "start", settings, SETTINGS
+                )
+    assert "of a run with other settings or text" in caplog.text
+    assert "going on" not in caplog.text
+
+
+def test_it_may_itself_start_from_a_model(start, small_settings, text_file, tmp_path):
+    still = SETTINGS._replace(epochs=1, learning_rate=1e-9)
+    settings = [*small_settings, f"chainer.pipe.ner.load_path={start[0]}"]
+    pretrain_encoder("ner_conll2003", [text_file], str(tmp_path / "again"), settings, still)
+    ours, theirs = (
+        storage.layer_weights(Tagger.load(f).model) for f in (start[0], tmp_path / "again")
+    )
+    for name, weight in ours.items():
+        np.testing.assert_allclose(weight, theirs[name], atol=1e-5)
+
+
+def test_words_that_are_vectors_already():
+    network = kerasner.NerNetwork(["O", "B-PER"], None, n_hidden_list=[4])
+    network.build({"words": (None, None, 6), "mask": (None, None)})
+    predictor = EncoderPredictor(network, dim=3, hidden=5)
+    vectors = network.token_features({"words": tf.ones([2, 7, 6])})
+    assert predictor(vectors, mask=tf.ones([2, 7], tf.bool), training=True).shape == (2, 7, 3)
+    types, bias = predictor.types(vectors[0])
+    assert types.shape == (7, 3) and bias.shape == (7,)
+
+
 def test_command(text_file, small_settings, tmp_path, capsys):
     few = "--epochs 1 --min-count 1 --samples 20 --held-out 12".split()
     changes = [argument for change in small_settings for argument in ("--set", change)]
@@ -126,16 +171,22 @@ def test_gru(text_file, small_settings, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (["chainer.pipe.ner.net_type=cnn"], 'expected "rnn"'),
-        (["chainer.pipe.ner.load_path=no_such", "dataset_reader.data_path=no_such"], "no_such"),
+        (["chainer.pipe.ner.net_type=cnn"], "net_type: expected \"rnn\".*received 'cnn'"),
+        (["chainer.pipe.ner.load_path=no_such"], "load_path"),
+        (["dataset_reader.data_path=no_such"], "no_such"),
     ],
 )
 def test_configurations_that_do_not_fit(text_file, small_settings, tmp_path, changes, message):
-    with pytest.raises((ConfigError, DataError), match=message):
+    with pytest.raises(KerasnerError, match=message):
         pretrain_encoder(
             "ner_conll2003", [text_file], tmp_path / "start", [*small_settings, *changes], SETTINGS
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_support_vector_machines_do_not_learn_from_raw_text(text_file, tmp_path):
+    with pytest.raises(ConfigError, match=r"\(ner_svm\): expected ner"):
+        pretrain_encoder("ner_few_shot_en_train", [text_file], tmp_path / "start", [], SETTINGS)
 
 
 def test_raw_text_has_no_parts_of_speech(text_file, small_settings, tmp_path):

@@ -88,6 +88,20 @@ def test_padding_and_the_batch_do_not_matter(predict, lengths, seed, extra_steps
         np.testing.assert_allclose(marginals[row, :length], expected[2][0], atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_rows_of_features_that_tokens_share(kind, training):
+    model = network(dropout=0.0, **kind)
+    model.build(SHAPES)
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(4, 11)).astype("float32")
+    places, mask = rng.integers(0, 4, [3, 5]), tf.sequence_mask([5, 0, 2])
+    shared = model.tag_potentials(tf.constant(rows), mask, training=training, places=places)
+    whole = model.tag_potentials(tf.constant(rows[places]), mask, training=training)
+    for ours, theirs in zip(unpack(shared), unpack(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "kind",
     [{}, {"net_type": "cnn", "cnn_filter_width": 11, "use_batch_norm": True, "use_crf": False}],

@@ -44,9 +44,9 @@ class LSTM(keras.layers.Layer):
     Call arguments:
         inputs: float [B, T, D]; or, with `places`, rows [R, D].
         mask: bool [B, T] or None; padding may be left, right or inside.
-        places: int32 [B, T] or None: the row of `inputs` that each step reads, 0 to R - 1 at
-            padding too. Of a row that many steps read, its product with the kernel is computed
-            once; the result is that of `tf.gather(inputs, places)`.
+        places: int [B, T] or None: the row of `inputs` that each step reads, 0 to R - 1 at padding
+            too. Of a row that many steps read, its product with the kernel is computed once; the
+            result is that of `tf.gather(inputs, places)`. For layers that are built, and tensors.
         training: Python bool or None.
 
     Returns:
@@ -148,7 +148,7 @@ class LSTM(keras.layers.Layer):
     ) -> tf.Tensor:
         if places is not None and training:
             inputs, places = tf.gather(inputs, places), None
-        steps = inputs if places is None else places
+        steps = inputs if places is None else tf.cast(places, tf.int32)
         shape = steps.shape
         order = None
         if mask is None:
@@ -277,30 +277,30 @@ class _Packing(NamedTuple):
     Attributes:
         counts: int32 [L], rows that have each step, for the longest row's L steps, at least one.
         steps: int32 [P], the step of each packed place.
-        places: for each direction int32 [P], which of the B * T places each is read from.
+        sources: for each direction int32 [P], which of the B * T steps each is read from.
     """
 
     counts: tf.Tensor
     steps: tf.Tensor
-    places: list[tf.Tensor]
+    sources: list[tf.Tensor]
 
 
-def _packing(inputs: tf.Tensor, lengths: tf.Tensor, directions: int) -> _Packing:
+def _packing(like: tf.Tensor, lengths: tf.Tensor, directions: int) -> _Packing:
     lengths, order = tf.math.top_k(lengths, k=tf.size(lengths))
     longest = tf.reduce_max(tf.concat([lengths, [1]], 0))
     running = tf.range(longest)[:, None] < lengths
     counts = lengths_of(running)
     step, row = tf.unstack(tf.cast(tf.where(running), tf.int32), axis=1)
-    start = tf.gather(order, row) * tf.shape(inputs)[1]
-    places = [start + step, start + tf.gather(lengths, row) - 1 - step]
-    return _Packing(counts, step, places[:directions])
+    start = tf.gather(order, row) * tf.shape(like)[1]
+    sources = [start + step, start + tf.gather(lengths, row) - 1 - step]
+    return _Packing(counts, step, sources[:directions])
 
 
 def _packed(tensors: list[tf.Tensor], packing: _Packing) -> list[tf.Tensor]:
     """For each direction [B, T, X] -> [P, X]."""
     return [
-        tf.gather(tf.reshape(tensor, [-1, tensor.shape[-1]]), places)
-        for tensor, places in zip(tensors, packing.places, strict=True)
+        tf.gather(tf.reshape(tensor, [-1, tensor.shape[-1]]), sources)
+        for tensor, sources in zip(tensors, packing.sources, strict=True)
     ]
 
 
@@ -309,8 +309,8 @@ def _unpacked(packed: list[tf.Tensor], packing: _Packing, like: tf.Tensor) -> li
     batch, steps = tf.shape(like)[0], tf.shape(like)[1]
     count = tf.size(packing.steps)
     unpacked = []
-    for rows, places in zip(packed, packing.places, strict=True):
-        index = count + tf.scatter_nd(places[:, None], tf.range(-count, 0), [batch * steps])
+    for rows, sources in zip(packed, packing.sources, strict=True):
+        index = count + tf.scatter_nd(sources[:, None], tf.range(-count, 0), [batch * steps])
         unpacked.append(tf.reshape(tf.gather(rows, index), [batch, steps, rows.shape[-1]]))
     return unpacked
 
@@ -333,7 +333,7 @@ def _portable_of_rows(
     packing = _packing(places, lengths, len(kernels))
     projected = _projected([rows] * len(kernels), kernels, biases)
     flat = tf.reshape(places, [-1])
-    read = [tf.gather(flat, of_steps) for of_steps in packing.places]
+    read = [tf.gather(flat, of_steps) for of_steps in packing.sources]
     states, _ = _recursion(projected, recurrent, packing.counts, read)
     return tf.concat(_unpacked(states, packing, places), axis=-1)
 

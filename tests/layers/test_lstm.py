@@ -115,7 +115,7 @@ def test_rows_that_steps_share_give_what_each_step_with_its_own_gives(lengths, n
     if seed % 2:
         mask = rng.permuted(mask, axis=1) if mask.size else mask
     rows = normal(seed, n_rows, WIDTH)
-    places = rng.integers(0, n_rows, [len(lengths), steps]).astype("int32")
+    places = rng.integers(0, n_rows, [len(lengths), steps])
     results = []
     for inputs, chosen in ((rows, places), (rows[places], None)):
         with tf.GradientTape() as tape:
@@ -333,7 +333,7 @@ def of_rows(layer):
     def function(inputs):
         shape = tf.shape(inputs)[:2]
         places = tf.reshape(tf.range(tf.reduce_prod(shape)), shape)
-        return layer(tf.reshape(inputs, [-1, WIDTH]), places=places)
+        return layer(tf.reshape(inputs, [-1, inputs.shape[-1]]), places=places)
 
     return function
 
@@ -417,22 +417,23 @@ def test_the_cudnn_kernel_gets_what_it_takes(monkeypatch, batch, steps, bidirect
     np.testing.assert_allclose(of_rows, expected, atol=1e-5)
 
 
-def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path):
+@pytest.mark.parametrize("width, form", [(11, lambda layer: layer), (12, of_rows)])
+def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path, width, form):
     """With the devices exchanged, this CPU is where the second kernel is meant for.
 
-    No other test has a layer of this shape: its kernels would be candidates as well.
+    No other test has a layer of these shapes: its kernels would be candidates as well.
     """
     monkeypatch.setattr(module, "_DEVICES", ("GPU", "CPU"))
     marked = lambda inputs, *others: tf.fill([*tf.unstack(tf.shape(inputs)[:2]), 3], 7.0)  # noqa: E731
     monkeypatch.setattr(module, "_cudnn", marked)
     layer = LSTM(3)
-    layer.build((None, None, 11))
+    layer.build((None, None, width))
 
     class Model(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, None, 11])])
+        @tf.function(input_signature=[tf.TensorSpec([None, None, width])])
         def run(self, inputs):
             start = tf.zeros([tf.shape(inputs)[0], tf.shape(inputs)[1], 3])
-            body = lambda i, _: (i + 1, layer(inputs, training=False))  # noqa: E731
+            body = lambda i, _: (i + 1, form(layer)(inputs))  # noqa: E731
             shapes = (tf.TensorShape([]), tf.TensorShape([None, None, 3]))
             return tf.while_loop(lambda i, _: i < 2, body, (0, start), shape_invariants=shapes)[1]
 
@@ -444,7 +445,7 @@ def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path):
     )
     module._kernels.cache_clear()
     try:
-        inputs = tf.ones([2, 4, 11])
+        inputs = tf.ones([2, 4, width])
         np.testing.assert_array_equal(model.run(inputs), np.full((2, 4, 3), 7.0))
         tf.saved_model.save(model, str(tmp_path))
         loaded = tf.saved_model.load(str(tmp_path))

@@ -133,6 +133,7 @@ class EncoderPredictor(keras.layers.Layer):
 
     def __init__(self, network: NerNetwork, dim: int = 128, hidden: int = 256):
         super().__init__(name="predictor")
+        self.supports_masking = True
         self.token_embedding = network.token_embedding
         self.char_features = network.char_features
         self.recurrent = network.encoder_layers[0]

@@ -12,6 +12,7 @@ again.
 """
 
 import argparse
+import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,13 @@ import tensorflow as tf
 
 from kerasner import _commands, storage, training, word_prediction
 from kerasner.checkpoint import fingerprint
-from kerasner.encoders import both_sides
+from kerasner.encoders import both_sides, build_layer
 from kerasner.errors import ConfigError
 from kerasner.network import NerNetwork
 from kerasner.pipe import variables
 from kerasner.word_prediction import Settings
 
+_LOG = logging.getLogger(__name__)
 _WORD_DROPOUT = 0.05  # share of the tokens whose features are zeros in training
 _DROPOUT = 0.15  # of its inputs and outputs
 
@@ -40,22 +42,21 @@ def pretrain_encoder(
     settings: Iterable[str] = (),
     learning: Settings = Settings(),  # noqa: B008, a tuple
 ) -> dict[str, float]:
-    """Trains the encoder of a network on raw text and writes the tagger to a folder.
+    """Trains the encoder of a network on raw text and writes it to a folder.
 
-    That tagger knows no tags yet: its folder is a `load_path` of `ner`, where training starts. It
-    starts itself from the `load_path` that the configuration has, if any.
+    It knows no tags yet: the folder is a `load_path` of `ner`, where training starts. It starts
+    itself from the `load_path` that the configuration has, if any.
 
     Args:
         config: as of `kerasner.train_model`. Its data set gives the vocabularies.
         texts: files and folders, see `kerasner.data.text.read_texts`.
-        save_path: folder of the tagger. Beside it lies the state of a run that was stopped.
+        save_path: new folder, or that of another start. Beside it lies the state of a run that was
+            stopped.
         settings: changes of the configuration, of the form "path.to.key=value".
         learning: how it learns.
 
     Returns:
-        What was measured: "perplexity" of held-out words that occur often enough to be predicted,
-        given both sides, exact over all such words; "words" predicted, "tokens" of the text,
-        "epochs".
+        What was measured, see `kerasner.word_prediction.Learner.measured`.
 
     Raises:
         kerasner.errors.KerasnerError: a wrong configuration, data set or setting, or too little
@@ -67,9 +68,9 @@ def pretrain_encoder(
         bidirectional LSTM.
     """
     save_path = Path(save_path).absolute()
-    word_prediction.check(learning)
+    word_prediction.check(texts, learning)
     storage.check_writable(save_path.parent)
-    storage.check_replaceable(save_path)
+    storage.check_replaceable(save_path, storage.START_FILE)
     resolved = training.resolve(config, settings)
     _check(resolved)
     start = training.start_values(resolved, save_path)
@@ -94,8 +95,9 @@ def pretrain_encoder(
     run = fingerprint(resolved, [data.instances(part) for part in ("train", "valid")])
     word_prediction.fit(learner, text, learning, state, run)
     measured = learner.measured(text, learning)
-    tagger.save(save_path)
+    tagger.save_start(save_path)
     shutil.rmtree(state, ignore_errors=True)
+    _LOG.info("written to %s: a load_path of ner, where a tagger is trained", save_path)
     return measured
 
 
@@ -137,16 +139,21 @@ class EncoderPredictor(keras.layers.Layer):
         self.token_embedding = network.token_embedding
         self.char_features = network.char_features
         self.recurrent = network.encoder_layers[0]
-        self.context = keras.Sequential(
-            [keras.layers.Dense(hidden, "relu"), keras.layers.Dense(dim, dtype="float32")]
-        )
-        self.type = keras.Sequential(
-            [keras.layers.Dense(hidden, "relu"), keras.layers.Dense(dim + 1, dtype="float32")]
-        )
+        self.context_hidden = keras.layers.Dense(hidden, "relu")
+        self.context_out = keras.layers.Dense(dim, dtype="float32")
+        self.type_hidden = keras.layers.Dense(hidden, "relu")
+        self.type_out = keras.layers.Dense(dim + 1, dtype="float32")
+
+    def build(self, input_shape: Any) -> None:
+        build_layer(self.context_hidden, (None, None, 2 * self.recurrent.units))
+        build_layer(self.context_out, (None, None, self.context_hidden.units))
+        build_layer(self.type_hidden, (None, input_shape[-1]))
+        build_layer(self.type_out, (None, self.type_hidden.units))
+        self.built = True
 
     def types(self, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Vectors [N, E] -> types [N, K] and biases [N]."""
-        outputs = self.type(vectors)
+        outputs = self.type_out(self.type_hidden(vectors))
         return outputs[..., :-1], outputs[..., -1]
 
     def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None, training: Any = None):
@@ -156,14 +163,14 @@ class EncoderPredictor(keras.layers.Layer):
         sides = both_sides(self.recurrent(inputs, mask=mask, training=training))
         if training:
             sides = tf.nn.dropout(sides, _DROPOUT)
-        return self.context(sides)
+        return self.context_out(self.context_hidden(sides))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     about = __doc__.split(":")[0]
     parser = argparse.ArgumentParser("kerasner.encoder_pretraining", description=about)
     parser.add_argument("config", help="path of a JSON file, or name of an installed configuration")
-    parser.add_argument("folder", type=Path, help="where the tagger to start from is written")
+    parser.add_argument("folder", type=Path, help="where it is written to start from")
     parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
     parser.add_argument("--set", action="append", default=[], metavar="path.to.key=value")
     _commands.add_settings(parser, Settings)

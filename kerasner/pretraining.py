@@ -51,11 +51,10 @@ def pretrain(
         **sizes: of `LanguageModel`.
 
     Returns:
-        What was measured: "perplexity" of held-out words that occur often enough to be predicted,
-        given both sides, exact over all such words, of the model as it is saved; "words" predicted,
-        "tokens" of the text, "epochs".
+        What was measured of the model as it is saved, see
+        `kerasner.word_prediction.Learner.measured`.
     """
-    word_prediction.check(settings)
+    word_prediction.check(texts, settings)
     for name, value in sizes.items():
         check_number(name, value, 1, whole=True)
     storage.check_writable(save_path.parent)

@@ -19,6 +19,7 @@ from kerasner.network import TaggingNetwork
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
+START_FILE = "start.json"  # in its place where a network knows no tags yet
 WEIGHTS_FILE = "weights.npz"
 
 # What reading a damaged .npz may raise, pickled content included.
@@ -77,7 +78,9 @@ def check_replaceable(folder: Path, marker: str = CONFIG_FILE) -> None:
             f"cannot look into {folder}: {error.strerror}; expected a new or empty folder"
         ) from error
     if is_other:
-        raise ConfigError(f"{folder} exists and is no model; expected a new or empty folder")
+        raise ConfigError(
+            f"{folder} exists and is no model of this kind; expected a new or empty folder"
+        )
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -98,13 +101,21 @@ def read_json(path: Path) -> Any:
         raise ArchiveError(f"{path}: damaged: {error}") from error
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, name: str = CONFIG_FILE) -> dict[str, Any]:
     """The configuration of a saved model.
+
+    Args:
+        folder: of the model.
+        name: of the file, `CONFIG_FILE` or `START_FILE`.
 
     Raises:
         ArchiveError: there is no model in the folder, or none that this version reads.
     """
-    path = folder / CONFIG_FILE
+    path = folder / name
+    if name == CONFIG_FILE and is_start(folder):
+        raise ArchiveError(
+            f"{folder} knows no tags yet: give it as load_path of ner where a tagger is trained"
+        )
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArchiveError(f"{path}: expected a model of format {FORMAT}")
@@ -112,6 +123,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("chainer"), dict):
         raise ArchiveError(f"{path}: damaged: holds no configuration")
     return content
+
+
+def is_start(folder: Path) -> bool:
+    """Whether a folder holds what `kerasner.encoder_pretraining` makes, and no tagger."""
+    return (folder / START_FILE).is_file() and not (folder / CONFIG_FILE).is_file()
 
 
 def layer_weights(model: TaggingNetwork) -> dict[str, Any]:

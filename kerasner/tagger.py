@@ -50,8 +50,20 @@ class Tagger:
         Raises:
             kerasner.errors.ArchiveError: the folder holds no model, or a damaged one.
         """
-        folder = Path(folder)
-        config = storage.read_config(folder)["config"]
+        return cls._read(Path(folder), storage.CONFIG_FILE)
+
+    @classmethod
+    def load_start(cls, folder: str | os.PathLike) -> "Tagger":
+        """Reads what `save_start` wrote.
+
+        Raises:
+            kerasner.errors.ArchiveError: the folder holds no start, or a damaged one.
+        """
+        return cls._read(Path(folder), storage.START_FILE)
+
+    @classmethod
+    def _read(cls, folder: Path, config_file: str) -> "Tagger":
+        config = storage.read_config(folder, config_file)["config"]
         tagger = cls(Chainer(config["chainer"], folder=folder), config)
         weights = folder / storage.WEIGHTS_FILE
         storage.assign_weights(tagger.model, storage.load_weights(weights), str(weights))
@@ -137,11 +149,21 @@ class Tagger:
         Raises:
             kerasner.errors.ConfigError: the folder cannot be written, or is no model's.
         """
-        place = Path(folder).absolute()
-        storage.check_replaceable(place)
+        self._write(Path(folder).absolute(), storage.CONFIG_FILE)
+
+    def save_start(self, folder: str | os.PathLike) -> None:
+        """Writes the same of a network that knows no tags yet, for training to start from.
+
+        Raises:
+            kerasner.errors.ConfigError: the folder cannot be written, or is of something else.
+        """
+        self._write(Path(folder).absolute(), storage.START_FILE)
+
+    def _write(self, place: Path, config_file: str) -> None:
+        storage.check_replaceable(place, config_file)
         with storage.replacing_folder(place) as beside:
             content = {"format": storage.FORMAT, "config": self.config}
-            storage.write_json(beside / storage.CONFIG_FILE, content)
+            storage.write_json(beside / config_file, content)
             self.chainer.save(beside)
             storage.save_weights(beside / storage.WEIGHTS_FILE, storage.layer_weights(self.model))
 

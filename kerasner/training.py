@@ -139,7 +139,7 @@ def train_model(
         chainer.main.moving_average,
         tell,
         lambda part: _examples(tagger, data, part),
-        starts_trained=start is not None,
+        starts_trained=start is not None and not _is_start(start),
     )
     progress.prepare(tagger.model, start_epoch_num)
     in_epoch = keras.callbacks.LambdaCallback(lambda number, logs=None: epoch.assign(number))
@@ -371,7 +371,7 @@ def start_values(config: Mapping[str, Any], save_path: Path) -> Path | str | Non
             return str(path)
         names = ", ".join(archives.names())
         raise ConfigError(f"{error}; models that come with kerasner: {names}") from None
-    if not os.path.isfile(folder / storage.CONFIG_FILE):
+    if not os.path.isfile(folder / storage.CONFIG_FILE) and not storage.is_start(folder):
         raise ConfigError(
             f"{where}: expected the folder of a trained model to start from, or null; "
             f"{folder} holds none"
@@ -384,12 +384,27 @@ def take_weights(tagger: Tagger, start: Path | str | None) -> float:
 
     Returns:
         The temperature of that model, or 1.
+
+    Raises:
+        ConfigError: nothing of what a start has learnt fits.
     """
     if start is None:
         return 1.0
-    source = archives.pretrained(start) if isinstance(start, str) else Tagger.load(start)
-    transfer(source.chainer, tagger.chainer)
-    return source.model.temperature
+    if not _is_start(start):
+        source = archives.pretrained(start) if isinstance(start, str) else Tagger.load(start)
+        transfer(source.chainer, tagger.chainer)
+        return source.model.temperature
+    report = transfer(Tagger.load_start(start).chainer, tagger.chainer)
+    if any(name.startswith("recurrent_0/") for name in report.fresh):
+        raise ConfigError(
+            f"chainer.pipe (ner).load_path: the network of {start} has another form; expected the "
+            "same settings of the network, and of its inputs, as the start was made with"
+        )
+    return 1.0
+
+
+def _is_start(start: Path | str) -> bool:
+    return isinstance(start, Path) and storage.is_start(start)
 
 
 def _model_folder(config: Mapping[str, Any]) -> Path | None:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from kerasner.config import check_number
 from kerasner.data.pipeline import untuned
 from kerasner.data.text import Corpus, Splitter, read_texts
-from kerasner.errors import DataError
+from kerasner.errors import ConfigError, DataError
 
 _LOG = logging.getLogger(__name__)
 _TYPES_AT_ONCE = 10_000
@@ -83,8 +83,18 @@ class Text(NamedTuple):
     held_out: np.ndarray
 
 
-def check(settings: Settings) -> None:
-    """Raises ConfigError where a setting is out of its range."""
+def check(texts: Sequence[str | Path], settings: Settings) -> None:
+    """What can be told before anything is read.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+        DataError: a text is not there.
+    """
+    if isinstance(texts, (str, Path)):
+        raise ConfigError(f"texts: expected a list of files and folders, received {texts!r}")
+    for path in texts:
+        if not Path(path).exists():
+            raise DataError(f"{path}: expected a file of text, or a folder; there is none")
     for name in ("epochs", "batch_tokens", "samples", "min_count", "held_out", "max_tokens"):
         check_number(name, getattr(settings, name), 1, whole=True)
     check_number("learning_rate", settings.learning_rate, 1e-9)
@@ -106,8 +116,8 @@ def read(
     _LOG.info("%d tokens, %d sentences", len(corpus.tokens), count)
     if count < settings.held_out + _PARTS:
         raise DataError(
-            f"expected at least {_PARTS} sentences more than the {settings.held_out} to be held "
-            f"out, found {count}"
+            f"expected at least {_PARTS} sentences more than held_out {settings.held_out}, which "
+            f"are measured with; found {count}"
         )
     if max(corpus.counts) < settings.min_count:
         raise DataError(
@@ -197,13 +207,25 @@ class Learner(keras.Model):
         return float(np.exp(total / max(count, 1)))
 
     def measured(self, text: Text, settings: Settings) -> dict[str, float]:
-        """What a run came to: perplexity of the sentences held out, and how much was learnt."""
-        rng = np.random.default_rng(settings.seed)
-        perplexity = self.perplexity(text.corpus, text.held_out, rng)
+        """What a run came to.
+
+        Returns:
+            "perplexity" of the words of sentences held out, as far as they occur often enough to be
+            predicted, given both sides, exact over all such words; "unigram_perplexity", the same
+            by their frequency in all sentences alone; "words" that are predicted; "tokens" of the
+            text; "epochs".
+        """
+        corpus = text.corpus
+        perplexity = self.perplexity(corpus, text.held_out, np.random.default_rng(settings.seed))
+        bounds = zip(corpus.splits[text.held_out], corpus.splits[text.held_out + 1], strict=True)
+        held_out = np.concatenate([corpus.tokens[start:end] for start, end in bounds])
+        shares = tf.gather(self._log_share, held_out[held_out < self.n_words])
+        by_frequency = np.exp(-shares.numpy().mean()) if len(shares) else 1.0
         return {
             "perplexity": round(perplexity, 2),
+            "unigram_perplexity": round(float(by_frequency), 2),
             "words": self.n_words,
-            "tokens": len(text.corpus.tokens),
+            "tokens": len(corpus.tokens),
             "epochs": settings.epochs,
         }
 
@@ -253,7 +275,11 @@ def fit(learner: Learner, text: Text, settings: Settings, state: Path, content: 
             output_signature=tf.TensorSpec([None, None], tf.int32),
         )
         counted = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
-        history = learner.fit(untuned(counted.prefetch(4)), epochs=1, shuffle=False, verbose=0)
+        try:
+            history = learner.fit(untuned(counted.prefetch(4)), epochs=1, shuffle=False, verbose=0)
+        except KeyboardInterrupt:
+            _LOG.info("Stopped; the same command goes on after part %d of %d", part, n_parts)
+            raise
         done.assign(part + 1)
         manager.save()
         _LOG.info(

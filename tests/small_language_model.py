@@ -1,6 +1,6 @@
 """A language model of the small corpus."""
 
-from kerasner import pretraining
+from kerasner import pretraining, word_prediction
 from kerasner.components import TextSplitter
 from kerasner.components.language_model import LanguageModelText
 from kerasner.pretraining import Settings
@@ -15,3 +15,16 @@ def pretrain(text_file, vector_file, folder, settings=SETTINGS):
     embedder = {"class_name": "glove", "load_path": str(vector_file), "lacking_min_count": 1}
     text = LanguageModelText(embedder, {"nums": True}, ending_min_words=2)
     return pretraining.pretrain([text_file], folder, text, TextSplitter(), settings, **SIZES)
+
+
+def interrupt(monkeypatch, *parts):
+    """Ctrl-C where these parts of an epoch begin, counted over all runs."""
+    original, begun = word_prediction.Learner.fit, []
+
+    def fit(self, *args, **kwargs):
+        begun.append(self)
+        if len(begun) in parts:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(word_prediction.Learner, "fit", fit)

@@ -6,17 +6,13 @@ import logging
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_language_model import SETTINGS, interrupt
 
 import kerasner
-from kerasner import encoder_pretraining, storage, word_prediction
+from kerasner import encoder_pretraining, storage
 from kerasner.encoder_pretraining import EncoderPredictor, pretrain_encoder
-from kerasner.errors import ConfigError, KerasnerError
+from kerasner.errors import ArchiveError, ConfigError, KerasnerError
 from kerasner.tagger import Tagger
-from kerasner.word_prediction import Settings
-
-SETTINGS = Settings(
-    epochs=4, batch_tokens=200, learning_rate=0.02, samples=20, min_count=1, held_out=12, seed=3
-)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +29,7 @@ def test_context_makes_words_less_perplexing(start, corpus):
     assert start[1]["perplexity"] < 0.5 * by_frequency_alone
     assert start[1]["words"] == len(set(words))
     assert start[1]["tokens"] == 5 * len(words)
+    assert start[1]["unigram_perplexity"] == pytest.approx(by_frequency_alone, rel=0.2)
 
 
 def test_training_starts_from_it(start, small_settings, tmp_path, caplog):
@@ -50,7 +47,7 @@ def test_training_starts_from_it(start, small_settings, tmp_path, caplog):
             verbose=0,
         )
     assert "not taken: nothing" in caplog.text
-    ours, theirs = (storage.layer_weights(t.model) for t in (tagger, Tagger.load(start[0])))
+    ours, theirs = (storage.layer_weights(t.model) for t in (tagger, Tagger.load_start(start[0])))
     for name in (
         "recurrent_0/forward_kernel",
         "char_features/kernel_0",
@@ -59,17 +56,38 @@ def test_training_starts_from_it(start, small_settings, tmp_path, caplog):
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
 
 
+def test_a_start_is_no_tagger(start, small_settings, tmp_path):
+    with pytest.raises(ArchiveError, match="knows no tags yet"):
+        Tagger.load(start[0])
+    again = [f"chainer.pipe.ner.load_path={start[0]}", f"chainer.pipe.ner.save_path={start[0]}"]
+    with pytest.raises(ConfigError, match="is no model"):
+        kerasner.train_model("ner_conll2003", [*small_settings, *again])
+
+
+def test_a_tagger_is_not_replaced(text_file, small_settings, tmp_path):
+    (tmp_path / storage.CONFIG_FILE).write_text("{}")
+    with pytest.raises(ConfigError, match="expected a new or empty folder"):
+        pretrain_encoder("ner_conll2003", [text_file], tmp_path, small_settings, SETTINGS)
+
+
+def test_a_network_of_another_form(start, small_settings, tmp_path):
+    changes = [f"chainer.pipe.ner.load_path={start[0]}", "chainer.pipe.ner.n_hidden_list=[9]"]
+    changes.append(f"chainer.pipe.ner.save_path={tmp_path / 'ner'}")
+    with pytest.raises(ConfigError, match="has another form"):
+        kerasner.train_model("ner_conll2003", [*small_settings, *changes])
+
+
 def test_all_that_stays_has_learnt(start, small_settings, text_file, tmp_path):
     untouched = SETTINGS._replace(epochs=1, learning_rate=1e-9)
     fresh = tmp_path / "fresh"
     pretrain_encoder("ner_conll2003", [text_file], fresh, small_settings, untouched)
-    ours, theirs = (storage.layer_weights(Tagger.load(f).model) for f in (start[0], fresh))
+    ours, theirs = (storage.layer_weights(Tagger.load_start(f).model) for f in (start[0], fresh))
     moved = {name for name in ours if not np.allclose(ours[name], theirs[name], atol=1e-4)}
     assert moved == {name for name in ours if not name.startswith("crf/")}
 
 
 def test_an_expectation_does_not_know_its_own_token(start):
-    tagger = Tagger.load(start[0])
+    tagger = Tagger.load_start(start[0])
     predictor = EncoderPredictor(tagger.model)
     words = [["Nobody", "knows", "why", "."], ["Nobody", "left", "why", "."]]
     features = [
@@ -82,15 +100,7 @@ def test_an_expectation_does_not_know_its_own_token(start):
 
 
 def test_a_stopped_run_goes_on(text_file, small_settings, tmp_path, monkeypatch, caplog, start):
-    original, calls = word_prediction.Learner.fit, []
-
-    def stopping(self, *args, **kwargs):
-        calls.append(0)
-        if len(calls) == 31:
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(word_prediction.Learner, "fit", stopping)
+    interrupt(monkeypatch, 31)
     run = ("ner_conll2003", [text_file], tmp_path / "start", small_settings, SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         pretrain_encoder(*run)
@@ -104,15 +114,7 @@ def test_a_stopped_run_goes_on(text_file, small_settings, tmp_path, monkeypatch,
 
 
 def test_another_data_set_starts_anew(text_file, small_settings, tmp_path, monkeypatch, caplog):
-    original, calls = word_prediction.Learner.fit, []
-
-    def stopping(self, *args, **kwargs):
-        calls.append(0)
-        if len(calls) in (3, 4):
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(word_prediction.Learner, "fit", stopping)
+    interrupt(monkeypatch, 3, 4)
     (tmp_path / "other").mkdir()
     for part in ("train", "valid"):
         (tmp_path / "other" / f"{part}.txt").write_text("Anna B-PER\nknows O\nQuito B-LOC\n. O\n")
@@ -132,7 +134,7 @@ def test_it_may_itself_start_from_a_model(start, small_settings, text_file, tmp_
     settings = [*small_settings, f"chainer.pipe.ner.load_path={start[0]}"]
     pretrain_encoder("ner_conll2003", [text_file], str(tmp_path / "again"), settings, still)
     ours, theirs = (
-        storage.layer_weights(Tagger.load(f).model) for f in (start[0], tmp_path / "again")
+        storage.layer_weights(Tagger.load_start(f).model) for f in (start[0], tmp_path / "again")
     )
     for name, weight in ours.items():
         np.testing.assert_allclose(weight, theirs[name], atol=1e-5)
@@ -155,10 +157,10 @@ def test_command(text_file, small_settings, tmp_path, capsys):
     code = encoder_pretraining.main(["ner_conll2003", folder, str(text_file), *changes, *few])
     assert code == 0
     assert json.loads(capsys.readouterr().out)["epochs"] == 1
-    assert Tagger.load(folder).tags
+    assert Tagger.load_start(folder).tags
     code = encoder_pretraining.main(["ner_conll2003", folder, str(text_file), *changes])
     assert code == 2
-    assert "held out, found 300" in capsys.readouterr().err
+    assert "than held_out 1000, which are measured with; found 300" in capsys.readouterr().err
 
 
 def test_gru(text_file, small_settings, tmp_path):
@@ -182,6 +184,12 @@ def test_configurations_that_do_not_fit(text_file, small_settings, tmp_path, cha
             "ner_conll2003", [text_file], tmp_path / "start", [*small_settings, *changes], SETTINGS
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_texts_that_are_not_there(text_file, small_settings, tmp_path):
+    for texts, message in (["no_such.txt"], "no_such.txt: expected a file"), ("a.txt", "a list"):
+        with pytest.raises(KerasnerError, match=message):
+            pretrain_encoder("ner_conll2003", texts, tmp_path / "start", small_settings, SETTINGS)
 
 
 def test_support_vector_machines_do_not_learn_from_raw_text(text_file, tmp_path):

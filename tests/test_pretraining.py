@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_language_model import SETTINGS, pretrain
+from small_language_model import SETTINGS, interrupt, pretrain
 
 import kerasner
 from kerasner import config as configs
-from kerasner import pretraining, storage, word_prediction
+from kerasner import pretraining, storage
 from kerasner.components import LanguageModelEmbedder, language_model
 from kerasner.errors import ArchiveError, ConfigError, DataError, KerasnerError
 from kerasner.pretrained import archives
@@ -47,15 +47,7 @@ def test_words_for_the_same_places_have_like_types(folder):
 
 def test_a_stopped_run_goes_on(text_file, vector_file, tmp_path, monkeypatch, caplog):
     whole = pretrain(text_file, vector_file, tmp_path / "whole")
-    original, calls = word_prediction.Learner.fit, []
-
-    def stopping(self, *args, **kwargs):
-        calls.append(0)
-        if len(calls) == 31:
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(word_prediction.Learner, "fit", stopping)
+    interrupt(monkeypatch, 31)
     with pytest.raises(KeyboardInterrupt):
         pretrain(text_file, vector_file, tmp_path / "lm")
     assert not (tmp_path / "lm").exists()
@@ -198,7 +190,7 @@ def test_command(text_file, vector_file, tmp_path, capsys):
     assert code == 0
     assert json.loads(capsys.readouterr().out)["epochs"] == 1
     assert pretraining.main([str(tmp_path / "lm"), str(text_file), *options.split()]) == 2
-    assert "held out, found 300" in capsys.readouterr().err
+    assert "than held_out 1000, which are measured with; found 300" in capsys.readouterr().err
     assert pretraining.main([str(tmp_path / "lm"), "no_such.txt", *options.split()]) == 2
     assert "no_such.txt" in capsys.readouterr().err
 

@@ -371,6 +371,7 @@ def test_every_block_of_the_documentation(page, downloads, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     shutil.copytree(downloads / "conll2003", "conll2003")
     shutil.copy(downloads / GLOVE, ".")
+    Path("texts.txt").write_text("Anna lives in Rio .\nNobody knows why .\n" * 80)
     found, namespace = blocks(HERE.parent / "docs" / f"{page}.md"), {}
     assert {language for language, _, _ in found} == {"json", "python", "bash"}
     for language, name, text in found:

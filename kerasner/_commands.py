@@ -32,14 +32,18 @@ def settings_of(options: argparse.Namespace, settings: type[_Settings]) -> _Sett
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
-    """Texts to read, and how they are cut into sentences of tokens."""
+    """Texts to read."""
     parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
+
+
+def add_splitter(parser: argparse.ArgumentParser) -> None:
+    """How texts are cut into sentences of tokens."""
     parser.add_argument("--language", default="ru", help="of the sentence splitter")
     parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
 
 
 def splitter_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> TextSplitter:
-    """The splitter that the options of `add_texts` ask for; ends the program if there is none."""
+    """The splitter that the options of `add_splitter` ask for; ends the program without one."""
     try:
         return TextSplitter(options.tokenizer, options.language)
     except ValueError as error:  # an unknown mode or language

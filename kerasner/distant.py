@@ -291,6 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the new one is written")
     parser.add_argument("lists", help='JSON file of lists of names, and "word"; or names_ru')
     _commands.add_texts(parser)
+    _commands.add_splitter(parser)
     _commands.add_settings(parser, Settings)
     options = parser.parse_args(argv)
     splitter = _commands.splitter_of(parser, options)

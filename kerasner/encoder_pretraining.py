@@ -32,7 +32,7 @@ from kerasner.word_prediction import Settings
 
 _LOG = logging.getLogger(__name__)
 _WORD_DROPOUT = 0.05  # share of the tokens whose features are zeros in training
-_DROPOUT = 0.15  # of its inputs and outputs
+_DROPOUT = 0.15  # rate, on the inputs and outputs of the recurrent layer
 
 
 def pretrain_encoder(
@@ -84,7 +84,7 @@ def pretrain_encoder(
     words = tf.constant(text.corpus.words)
 
     # Dropout is the predictor's affair: here it would fall on all places of a word at once.
-    def vectors(numbers: tf.Tensor, training: bool = False) -> tf.Tensor:  # noqa: ARG001
+    def vectors(numbers: tf.Tensor, training: bool = False) -> tf.Tensor:
         distinct, place = tf.unique(tf.reshape(numbers, [-1]))
         inputs = tagger.chainer.encode(tf.gather(words, distinct))
         features = tagger.model.token_features(inputs, training=False)
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("kerasner.encoder_pretraining", description=about)
     parser.add_argument("config", help="path of a JSON file, or name of an installed configuration")
     parser.add_argument("folder", type=Path, help="where it is written to start from")
-    parser.add_argument("texts", nargs="+", help="files of text, or folders of CoNLL-2003's format")
+    _commands.add_texts(parser)
     parser.add_argument("--set", action="append", default=[], metavar="path.to.key=value")
     _commands.add_settings(parser, Settings)
     options = parser.parse_args(argv)

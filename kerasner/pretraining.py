@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("kerasner.pretraining", description=__doc__.split(":")[0])
     parser.add_argument("folder", type=Path, help="where the language model is written")
     _commands.add_texts(parser)
+    _commands.add_splitter(parser)
     parser.add_argument("--vectors", required=True, help="file of word vectors")
     parser.add_argument("--format", default="navec", choices=["navec", "glove", "fasttext"])
     parser.add_argument("--keep", default="", help="characters whose diacritics stay, as in йЙ")

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasner.config import check_number
-from kerasner.data.pipeline import untuned
+from kerasner.data.pipeline import prefetched
 from kerasner.data.text import Corpus, Splitter, read_texts
 from kerasner.errors import ConfigError, DataError
 
@@ -276,7 +276,7 @@ def fit(learner: Learner, text: Text, settings: Settings, state: Path, content: 
         )
         counted = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
         try:
-            history = learner.fit(untuned(counted.prefetch(4)), epochs=1, shuffle=False, verbose=0)
+            history = learner.fit(prefetched(counted), epochs=1, shuffle=False, verbose=0)
         except KeyboardInterrupt:
             _LOG.info("Stopped; the same command goes on after part %d of %d", part, n_parts)
             raise

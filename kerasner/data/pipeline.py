@@ -89,7 +89,7 @@ def encoded(
     groups = tf.data.Dataset.from_tensor_slices(strings).batch(_ENCODED_AT_ONCE)
     rows = groups.map(encode_group, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
     rows = rows.map(lambda inputs, tags: (_trimmed(inputs), tf.identity(tags)))
-    return untuned(rows.cache())
+    return _untuned(rows.cache())
 
 
 def _trimmed(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -148,7 +148,7 @@ def training_batches(
         once = tf.data.Dataset.range(1)
         mixed = once.flat_map(lambda _: drawn(seed * _PRIME + epoch))
     counted = mixed.apply(tf.data.experimental.assert_cardinality(batches))
-    return untuned(counted.prefetch(_AHEAD))
+    return prefetched(counted)
 
 
 def _with_forms(
@@ -194,11 +194,16 @@ def _rows_of(values: Sequence[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
 
 def evaluation_batches(sentences: tf.data.Dataset, batch_size: int = 256) -> tf.data.Dataset:
     """The same batches every time; the order of the sentences is not kept."""
-    return _bucketed(sentences, batch_size).cache().prefetch(_AHEAD)
+    return prefetched(_bucketed(sentences, batch_size).cache())
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The dataset without the thread that tunes it.
+def prefetched(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The batches, made ahead of those who ask for them, without a thread that tunes how."""
+    return _untuned(batches.prefetch(_AHEAD))
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset without the thread that tunes it; what is made of it has none either.
 
     Where a process has one core, the end of a pass waits for that thread to wake up: as long again
     as the pass took, up to a minute.

@@ -6,7 +6,8 @@ Seed N is `train.seed`; its model goes to RUNS/seedN. A command that was killed 
 when it is given again: finished seeds are not trained again, and what a model scored on a part is
 kept in RUNS, so that no part is scored twice. While settings are chosen, --valid-only leaves the
 part test alone. Commands with --only, such as `--only 1 3` and `--only 2`, share the training; one
-without makes the table: mean and standard deviation (that of a sample) over the seeds.
+without makes the table: mean and standard deviation (that of a sample) over the seeds. Where the
+part valid is learnt from too (train.train_on_valid), it is not scored.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import keras
 import tensorflow as tf
 
 import kerasner
+from kerasner.training import resolve
 
 SETTINGS = "settings.json"
 
@@ -51,7 +53,8 @@ def main() -> None:
             run.train()
     if given.only:
         return
-    parts = ["valid"] if given.valid_only else ["valid", "test"]
+    learns_valid = resolve(given.config, given.set)["train"].get("train_on_valid", False)
+    parts = ["valid"] * (not learns_valid) + ["test"] * (not given.valid_only)
     scores = {seed: {part: run.score(part) for part in parts} for seed, run in runs.items()}
     result = {
         "tensorflow": tf.__version__,
@@ -88,23 +91,22 @@ class _Run:
         """Trains, or goes on training."""
         started = time.time()
 
+        def note(part: str, **report: object) -> None:
+            seconds = round(time.time() - started, 1)
+            with open(self._reports, "a") as file:
+                line = {"started": started, "seconds": seconds, "part": part, **report}
+                file.write(json.dumps(line) + "\n")
+
         def tell(event: dict) -> None:
             for part, report in event.items():
-                report = {
-                    "started": started,
-                    "seconds": round(time.time() - started, 1),
-                    "part": part,
-                    "epoch": report["epochs_done"],
-                    "metrics": report["metrics"],
-                }
-                with open(self._reports, "a") as file:
-                    file.write(json.dumps(report) + "\n")
+                note(part, epoch=report["epochs_done"], metrics=report["metrics"])
 
         keras.backend.clear_session()
         gc.collect()
         kerasner.train_model(self._config, self._settings, verbose=2, tell=tell)
         if not self.is_trained:
             sys.exit("stopped; the same command goes on")
+        note("end")
 
     def score(self, part: str) -> dict:
         """`Evaluation.event` of a part, which is scored the first time alone."""
@@ -120,12 +122,17 @@ class _Run:
         """Epochs and hours; of killed commands what came after their last report does not count."""
         reports = [json.loads(line) for line in self._reports.read_text().splitlines()]
         validated = [report for report in reports if report["part"] == "valid"]
-        best = max(validated, key=lambda report: next(iter(report["metrics"].values())))
+        epochs = {}
+        if validated:
+            best = max(validated, key=lambda report: next(iter(report["metrics"].values())))
+            epochs = {
+                "epochs": max(report["epoch"] for report in validated),
+                "best epoch": best["epoch"],
+            }
         seconds = {report["started"]: report["seconds"] for report in reports}
         scores = json.loads(self._scores.read_text())
         return {
-            "epochs": max(report["epoch"] for report in reports),
-            "best epoch": best["epoch"],
+            **epochs,
             "hours": round(sum(seconds.values()) / 3600, 2),
             **{f"F1 {part}": score["f1"] for part, score in scores.items()},
         }

@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -16,13 +17,14 @@ _Settings = TypeVar("_Settings", bound=NamedTuple)
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type[NamedTuple]) -> None:
-    """An option for each field of settings, which all have defaults."""
+    """An option for each field of settings, which all have defaults and a line of docstring."""
+    meanings = dict(re.findall(r"^ *(\w+): (.+)\.$", settings.__doc__, re.MULTILINE))
     for name, value in settings._field_defaults.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=type(value),
             default=value,
-            help="default: %(default)s",
+            help=f"{meanings[name].replace('%', '%%')}; default: %(default)s",
         )
 
 

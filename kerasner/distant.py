@@ -5,11 +5,14 @@
 Nobody tags anything: lists of names tell which tokens of raw text to learn from, and the language
 model, which stays as it is, lets that carry over to names that are in no list. The lists are a JSON
 file as of the component `lexicon`, in small letters; the one called "word" is of ordinary words.
-Texts are those of `python -m kerasner.pretraining`.
+Texts are those of `python -m kerasner.pretraining`. A run that was stopped goes on when the command
+is given again.
 """
 
 import argparse
+import hashlib
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +28,7 @@ from kerasner.config import check_number
 from kerasner.data.text import Corpus, read_texts
 from kerasner.errors import DataError
 from kerasner.few_shot.language_model import INITIAL, LanguageModel
+from kerasner.parts import PARTS, learn_by_parts
 
 _LOG = logging.getLogger(__name__)
 WORDS = "word"  # name of the list of ordinary words
@@ -126,7 +130,7 @@ def teach(
 
     Args:
         texts: files and folders, see above.
-        save_path: folder of the new model.
+        save_path: folder of the new model. Beside it lies the state of a run that was stopped.
         model, text: a language model, and what makes its ids.
         lists: see above.
         splitter: from lines to sentences of tokens.
@@ -151,9 +155,9 @@ def teach(
     storage.check_replaceable(save_path, f"{language_model.NAME}.json")
     corpus = Corpus.of(read_texts(texts, splitter), _MAX_TOKENS)
     n_sentences = len(corpus.splits) - 1
-    if n_sentences < 2 * settings.held_out:
+    if n_sentences < (least := settings.held_out + max(settings.held_out, PARTS)):
         raise DataError(
-            f"expected twice as many sentences as the {settings.held_out} to be held out "
+            f"expected {least} sentences at least, of which {settings.held_out} are held out "
             f"(--held-out), found {n_sentences}"
         )
     examples = Examples(corpus.words, lists)
@@ -189,22 +193,47 @@ def teach(
     rng = np.random.default_rng(settings.seed)
     order = rng.permutation(n_sentences)
     held_out, learnt = order[: settings.held_out], order[settings.held_out :]
-    n_steps = settings.epochs * int(np.diff(corpus.splits)[learnt].sum() / settings.batch_tokens)
+    tokens = int(np.diff(corpus.splits)[learnt].sum())
+    n_steps = settings.epochs * tokens // settings.batch_tokens
     first = settings.learning_rate
     rate = keras.optimizers.schedules.PolynomialDecay(first, max(n_steps, 1), first / 10)
-    teacher.prepare(keras.optimizers.Adam(rate))
-    for epoch in range(settings.epochs):
-        for batch in corpus.batches(learnt, settings.batch_tokens, rng):
+    optimizer = keras.optimizers.Adam(rate)
+    teacher.prepare(optimizer)
+
+    def learn(batches: Sequence[np.ndarray]) -> str:
+        losses = []
+        for batch in batches:
             kinds = examples.of(batch)
             drawn = examples.capitalized[batch] | (kinds > 0)
             drawn |= rng.random(batch.shape) < _SMALL_LETTERS
-            teacher.learn(batch, np.where(drawn, kinds, _UNKNOWN))
-        _LOG.info("epoch %d of %d", epoch + 1, settings.epochs)
+            losses.append(float(teacher.learn(batch, np.where(drawn, kinds, _UNKNOWN))))
+        return f"loss {np.mean(losses):.4f}"
+
+    state = save_path.with_name(f"{save_path.name}.training")
+    learn_by_parts(
+        learn,
+        corpus,
+        learnt,
+        settings,
+        state,
+        [lists, _digest(known)],
+        hidden=taught.guess_hidden,
+        out=taught.guess_out,
+        optimizer=optimizer,
+    )
     measured = _measured(teacher, examples, corpus, held_out, rng)
     with storage.replacing_folder(save_path) as beside:
         language_model.save(text, taught, beside)
         storage.write_json(beside / "measured.json", measured)
+    shutil.rmtree(state, ignore_errors=True)
     return measured
+
+
+def _digest(weights: Mapping[str, tf.Variable]) -> str:
+    digest = hashlib.sha256()
+    for weight in weights.values():
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
 
 
 def _weights(counts: np.ndarray) -> np.ndarray:
@@ -243,7 +272,7 @@ class _Teacher:
         shared, own = self._model.plain_features(self._model.token_features(ids), mask)
         return tf.boolean_mask(self._model.guess_inputs(shared, own, mask), chosen)
 
-    def _learn(self, batch: tf.Tensor, kinds: tf.Tensor) -> None:
+    def _learn(self, batch: tf.Tensor, kinds: tf.Tensor) -> tf.Tensor:
         chosen = kinds >= 0
         inputs, right = self._inputs(batch, chosen), tf.boolean_mask(kinds, chosen)
         shares = tf.math.log([[1 - _HIDDEN, _HIDDEN / 2, _HIDDEN / 2]])
@@ -257,6 +286,7 @@ class _Teacher:
             loss = tf.math.divide_no_nan(total, tf.cast(tf.size(right), tf.float32))
         gradients = tape.gradient(loss, self._variables)
         self._optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
+        return loss
 
     def _logits(self, batch: tf.Tensor, kinds: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
         return self._model.guess(self._inputs(batch, kinds >= 0) * self._masks[hidden])

@@ -1,9 +1,6 @@
 """Learning to predict the words of raw text from both sides of their place."""
 
-import hashlib
-import json
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,11 +13,11 @@ from kerasner.config import check_number
 from kerasner.data.pipeline import prefetched
 from kerasner.data.text import Corpus, Splitter, read_texts
 from kerasner.errors import ConfigError, DataError
+from kerasner.parts import PARTS, learn_by_parts
 
 _LOG = logging.getLogger(__name__)
 _TYPES_AT_ONCE = 10_000
 _WARM_UP = 200  # batches
-_PARTS = 20  # of an epoch; the state is saved after each
 
 
 class Settings(NamedTuple):
@@ -114,9 +111,9 @@ def read(
     corpus = Corpus.of(read_texts(texts, splitter), settings.max_tokens)
     count = len(corpus.splits) - 1
     _LOG.info("%d tokens, %d sentences", len(corpus.tokens), count)
-    if count < settings.held_out + _PARTS:
+    if count < settings.held_out + PARTS:
         raise DataError(
-            f"expected at least {_PARTS} sentences more than held_out {settings.held_out}, which "
+            f"expected at least {PARTS} sentences more than held_out {settings.held_out}, which "
             f"are measured with; found {count}"
         )
     if max(corpus.counts) < settings.min_count:
@@ -240,55 +237,33 @@ def fit(learner: Learner, text: Text, settings: Settings, state: Path, content: 
         state: folder of what a stopped run needs to go on.
         content: all else that tells one run from another, to be written as JSON.
     """
-    n_parts = settings.epochs * _PARTS
-    lengths = np.diff(text.corpus.splits)
-    n_batches = -(-int(lengths[text.learnt].sum()) // settings.batch_tokens)  # an epoch, about
+    tokens = int(np.diff(text.corpus.splits)[text.learnt].sum())
+    n_batches = -(-tokens // settings.batch_tokens)  # an epoch, about
     rate = _Triangle(settings.learning_rate, _WARM_UP, settings.epochs * n_batches)
     # XLA, which Keras may turn on where there is a GPU, knows no strings.
     learner.compile(keras.optimizers.Adam(rate, clipnorm=1.0), jit_compile=False)
     example = np.zeros([1, 3], np.int32)
     learner(tf.constant(example), training=False)
     learner.optimizer.build(learner.trainable_variables)
-    done = tf.Variable(0, dtype=tf.int64)
-    checkpoint = tf.train.Checkpoint(
-        model=learner.predictor, optimizer=learner.optimizer, done=done
-    )
-    sentences = hashlib.sha256(b"\n".join(text.corpus.words))
-    for numbers in (text.corpus.tokens, text.corpus.splits):
-        sentences.update(np.ascontiguousarray(numbers))
-    run = json.dumps([content, settings._asdict(), sentences.hexdigest()], default=str)
-    digest = hashlib.sha256(run.encode()).hexdigest()[:12]
-    manager = tf.train.CheckpointManager(checkpoint, state / digest, max_to_keep=1)
-    if state.exists() and not (state / digest).exists():
-        _LOG.info("%s is of a run with other settings or text: starting anew", state)
-    if manager.restore_or_initialize():
-        _LOG.info("going on after part %d of %d", int(done), n_parts)
-    for part in range(int(done), n_parts):
-        started = time.monotonic()
-        rng = np.random.default_rng([settings.seed, part])
-        # The same order for all parts of an epoch, of which each part takes its share.
-        order = np.random.default_rng([settings.seed, part // _PARTS]).permutation(text.learnt)
-        chosen = np.array_split(order, _PARTS)[part % _PARTS]
-        batches = list(text.corpus.batches(chosen, settings.batch_tokens, rng))
+
+    def learn(batches: Sequence[np.ndarray]) -> str:
         dataset = tf.data.Dataset.from_generator(
-            lambda batches=batches: batches,
-            output_signature=tf.TensorSpec([None, None], tf.int32),
+            lambda: batches, output_signature=tf.TensorSpec([None, None], tf.int32)
         )
         counted = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
-        try:
-            history = learner.fit(prefetched(counted), epochs=1, shuffle=False, verbose=0)
-        except KeyboardInterrupt:
-            _LOG.info("Stopped; the same command goes on after part %d of %d", part, n_parts)
-            raise
-        done.assign(part + 1)
-        manager.save()
-        _LOG.info(
-            "part %d of %d: loss %.4f, %d tokens a second",
-            part + 1,
-            n_parts,
-            history.history["loss"][-1],
-            lengths[chosen].sum() / (time.monotonic() - started),
-        )
+        history = learner.fit(prefetched(counted), epochs=1, shuffle=False, verbose=0)
+        return f"loss {history.history['loss'][-1]:.4f}"
+
+    learn_by_parts(
+        learn,
+        text.corpus,
+        text.learnt,
+        settings,
+        state,
+        content,
+        model=learner.predictor,
+        optimizer=learner.optimizer,
+    )
 
 
 @keras.saving.register_keras_serializable("kerasner")

@@ -199,6 +199,9 @@ def test_seeds(benchmark, small_settings, tmp_path, monkeypatch, capsys):
     changes += ["--set", "train.batch_size=5"]
     with pytest.raises(SystemExit, match="expected another folder"):
         run("--seeds", "2")
+    changes += ["--folder", str(tmp_path / "on_valid"), "--set", "train.train_on_valid=true"]
+    result = run("--seeds", "1")
+    assert "valid" not in result and list(result["runs"]["seed 1"]) == ["hours", "F1 test"]
 
 
 @pytest.fixture(scope="module")

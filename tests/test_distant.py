@@ -1,10 +1,12 @@
 """A language model that guesses kinds of names: its examples, what it learns, a tagger on top."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_language_model import interrupt
 
 import kerasner
 from kerasner import distant, storage
@@ -73,6 +75,33 @@ def test_names_in_no_list_are_guessed(taught, language_model_folder, text_file):
     np.testing.assert_allclose(before.features(model.token_features(ids), mask)[1], own, atol=1e-5)
 
 
+def test_a_stopped_run_goes_on(language_model_folder, text_file, tmp_path, monkeypatch, caplog):
+    interrupt(monkeypatch, 91)
+    run = (language_model_folder, text_file, tmp_path / "lm")
+    with caplog.at_level(logging.INFO):
+        with pytest.raises(KeyboardInterrupt):
+            teach(*run)
+        assert "Stopped; the same command goes on after part 90 of 300" in caplog.text
+        assert not (tmp_path / "lm").exists()
+        measured = teach(*run)
+    assert "going on after part 90 of 300" in caplog.text
+    assert "part 90 of 300: loss" in caplog.text and "part 91 of 300: loss" in caplog.text
+    assert caplog.text.count("part 50 of 300: loss") == 1
+    assert measured["right"] > 95
+    assert not list(tmp_path.glob("*.training"))
+
+
+def test_other_lists_start_anew(language_model_folder, text_file, tmp_path, monkeypatch, caplog):
+    interrupt(monkeypatch, 3, 4)
+    others = {**LISTS, "word": ["yesterday"]}
+    with caplog.at_level(logging.INFO):
+        for lists in (LISTS, others):
+            with pytest.raises(KeyboardInterrupt):
+                teach(language_model_folder, text_file, tmp_path / "lm", lists=lists)
+    assert "of a run with other settings or text" in caplog.text
+    assert "going on" not in caplog.text
+
+
 def test_guesses_do_not_depend_on_padding(taught):
     text, model = language_model.load(taught)
     tokens = "Yesterday Dalia left Axonix . Nobody knows".split()
@@ -133,7 +162,7 @@ def test_a_tagger_on_top(taught, data_folder, corpus, tmp_path):
     ("changes", "lists", "error", "message"),
     [
         ({"epochs": 0}, LISTS, ConfigError, "epochs: expected 1 or more"),
-        ({"held_out": 200}, LISTS, DataError, "twice as many sentences as the 200"),
+        ({"held_out": 200}, LISTS, DataError, "expected 400 sentences at least, of which 200"),
         ({}, {**LISTS, "river": ["nile"]}, DataError, "no capitalized token of the list 'river'"),
         ({}, {**LISTS, "initial": ["j"]}, DataError, "a list is called 'initial'"),
         ({}, {"word": ["the"]}, DataError, "expected a list of names at least"),

@@ -112,7 +112,8 @@ def _measure(label: str, sizes: dict[int, int], done: dict, arguments, sender) -
     from kerasner.errors import ConfigError
     from kerasner.evaluation import Scorer
     from kerasner.evaluation import metrics as find_metrics
-    from kerasner.training import fit_pipeline, read, resolve
+    from kerasner.recipe import read, resolve
+    from kerasner.training import fit_pipeline
 
     resolved = resolve(
         arguments.config, [f"dataset_reader.data_path={arguments.data}", *arguments.set]

@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 import kerasner
-from kerasner.training import resolve
+from kerasner import recipe
 
 SETTINGS = "settings.json"
 
@@ -39,6 +39,10 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="+", help="train these seeds and end")
     given = parser.parse_args()
 
+    train, _ = recipe.train_group(recipe.resolve(given.config, given.set))
+    if train.train_on_valid and given.valid_only:
+        parser.error("--valid-only: the part valid is learnt from")
+    parts = ["valid"] * (not train.train_on_valid) + ["test"] * (not given.valid_only)
     _check_settings(given.folder, {"config": given.config, "set": given.set})
     seeds = range(1, given.seeds + 1)
     if not set(given.only or ()) <= set(seeds):
@@ -53,8 +57,6 @@ def main() -> None:
             run.train()
     if given.only:
         return
-    learns_valid = resolve(given.config, given.set)["train"].get("train_on_valid", False)
-    parts = ["valid"] * (not learns_valid) + ["test"] * (not given.valid_only)
     scores = {seed: {part: run.score(part) for part in parts} for seed, run in runs.items()}
     result = {
         "tensorflow": tf.__version__,
@@ -101,6 +103,7 @@ class _Run:
             for part, report in event.items():
                 note(part, epoch=report["epochs_done"], metrics=report["metrics"])
 
+        note("start")
         keras.backend.clear_session()
         gc.collect()
         kerasner.train_model(self._config, self._settings, verbose=2, tell=tell)
@@ -119,7 +122,10 @@ class _Run:
         return known[part]
 
     def history(self) -> dict:
-        """Epochs and hours; of killed commands what came after their last report does not count."""
+        """Epochs and hours; of killed commands what came after their last report does not count.
+
+        Without validation there are no epochs, and hours are those of the last command alone.
+        """
         reports = [json.loads(line) for line in self._reports.read_text().splitlines()]
         validated = [report for report in reports if report["part"] == "valid"]
         epochs = {}

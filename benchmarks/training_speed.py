@@ -14,7 +14,7 @@ import _common
 import keras
 import tensorflow as tf
 
-from kerasner import config, training
+from kerasner import config, recipe, training
 from kerasner.chainer import Chainer
 from kerasner.data import pipeline
 from kerasner.losses import CRFLoss
@@ -34,7 +34,7 @@ def main() -> None:
         f"chainer.pipe.glove_emb.load_path={arguments.vectors}",
     ]
     resolved = config.resolve(config.override(config.load("ner_conll2003"), settings))
-    data = training.read_data("ner_conll2003", settings)
+    data = recipe.read_data("ner_conll2003", settings)
     chainer = training.fit_pipeline(resolved, data).chainer
     sentences = pipeline.encoded(*data.instances("train"), chainer.encode, chainer.tag_vocab)
     batches = pipeline.training_batches(sentences, resolved["train"]["batch_size"], seed=0)

@@ -26,7 +26,8 @@ from kerasner import Tagger, bio, train_model
 from kerasner.data import DataLearningIterator, read_conll
 from kerasner.errors import DataError, KerasnerError
 from kerasner.few_shot.fitting import check_installed
-from kerasner.training import fit_pipeline, resolve
+from kerasner.recipe import resolve
+from kerasner.training import fit_pipeline
 
 HELP = """
 Give the entities by the numbers of their tokens: 3-4 {0}, 7 {1}; a type may be cut short.

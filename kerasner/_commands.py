@@ -40,8 +40,11 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
 
 def add_splitter(parser: argparse.ArgumentParser) -> None:
     """How texts are cut into sentences of tokens."""
-    parser.add_argument("--language", default="ru", help="of the sentence splitter")
-    parser.add_argument("--tokenizer", default="unicode", help="mode, see lazy_tokenizer")
+    for flag, default, meaning in (
+        ("--language", "ru", "of the sentence splitter"),
+        ("--tokenizer", "unicode", "mode, see lazy_tokenizer"),
+    ):
+        parser.add_argument(flag, default=default, help=f"{meaning}; default: %(default)s")
 
 
 def splitter_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> TextSplitter:

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasner import _commands, storage, training, word_prediction
+from kerasner import _commands, recipe, storage, training, word_prediction
 from kerasner.checkpoint import fingerprint
 from kerasner.encoders import both_sides, build_layer
 from kerasner.errors import ConfigError
@@ -36,7 +36,7 @@ _DROPOUT = 0.15  # rate, on the inputs and outputs of the recurrent layer
 
 
 def pretrain_encoder(
-    config: training.Config,
+    config: recipe.Config,
     texts: Sequence[str | Path],
     save_path: str | Path,
     settings: Iterable[str] = (),
@@ -71,10 +71,10 @@ def pretrain_encoder(
     word_prediction.check(texts, learning)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path, storage.START_FILE)
-    resolved = training.resolve(config, settings)
+    resolved = recipe.resolve(config, settings)
     _check(resolved)
-    start = training.start_values(resolved, save_path)
-    data = training.read(resolved)
+    start = recipe.start_values(resolved, save_path)
+    data = recipe.read(resolved)
     keras.utils.set_random_seed(learning.seed)
     tagger = training.fit_pipeline(resolved, data)
     training.take_weights(tagger, start)
@@ -103,7 +103,7 @@ def pretrain_encoder(
 
 def _check(config: Mapping[str, Any]) -> None:
     """Raises ConfigError where nothing of a resolved configuration can learn from raw text."""
-    entry = training.main_entry(config)
+    entry = recipe.main_entry(config)
     where = f"chainer.pipe ({entry['class_name']})"
     if entry["class_name"] != "ner":
         raise ConfigError(f"{where}: expected ner, whose network learns from raw text")
@@ -172,7 +172,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("config", help="path of a JSON file, or name of an installed configuration")
     parser.add_argument("folder", type=Path, help="where it is written to start from")
     _commands.add_texts(parser)
-    parser.add_argument("--set", action="append", default=[], metavar="path.to.key=value")
+    change = "change a value of the configuration; may be repeated"
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="path.to.key=value", help=change
+    )
     _commands.add_settings(parser, Settings)
     options = parser.parse_args(argv)
     return _commands.exit_code(

@@ -125,14 +125,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     _commands.add_texts(parser)
     _commands.add_splitter(parser)
     parser.add_argument("--vectors", required=True, help="file of word vectors")
-    parser.add_argument("--format", default="navec", choices=["navec", "glove", "fasttext"])
+    for flag, choices, meaning in (
+        ("--format", ("navec", "glove", "fasttext"), "of --vectors"),
+        ("--policy", _POLICIES, "of the large products"),
+    ):
+        parser.add_argument(
+            flag, default=choices[0], choices=choices, help=f"{meaning}; default: %(default)s"
+        )
     parser.add_argument("--keep", default="", help="characters whose diacritics stay, as in йЙ")
-    parser.add_argument("--own-words", type=int, default=200, help="lacking_min_count of --format")
-    parser.add_argument("--units", type=int, default=256, help="of the LSTM of each direction")
-    parser.add_argument("--hidden", type=int, default=256, help="units of both dense networks")
-    parser.add_argument("--dim", type=int, default=128, help="width of types and expectations")
-    policy = {"default": _POLICIES[0], "choices": _POLICIES, "help": "default: %(default)s"}
-    parser.add_argument("--policy", **policy)
+    for flag, default, meaning in (
+        ("--own-words", 200, "how often a word that --vectors lacks occurs to have its own"),
+        ("--units", 256, "of the LSTM of each direction"),
+        ("--hidden", 256, "units of both dense networks"),
+        ("--dim", 128, "width of types and expectations"),
+    ):
+        parser.add_argument(
+            flag, type=int, default=default, help=f"{meaning}; default: %(default)s"
+        )
     _commands.add_settings(parser, Settings)
     options = parser.parse_args(argv)
     splitter = _commands.splitter_of(parser, options)

@@ -1,8 +1,6 @@
 """Training and evaluating from a configuration."""
 
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,25 +9,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasner import calibration, downloads, registry, storage
+from kerasner import calibration, recipe, storage
 from kerasner import config as configuration
 from kerasner.chainer import Chainer
 from kerasner.checkpoint import Progress, fingerprint
-from kerasner.components import MAIN, NerSvm
+from kerasner.components import NerSvm
 from kerasner.config import check_number
 from kerasner.data import DataLearningIterator, pipeline
 from kerasner.errors import ArchiveError, ConfigError, DataError
 from kerasner.evaluation import Evaluation, Metric, Scorer, evaluation, event
-from kerasner.evaluation import metrics as find_metrics
 from kerasner.losses import CRFLoss
 from kerasner.nesting import inline
-from kerasner.pipe import check, variables
+from kerasner.pipe import variables
 from kerasner.pretrained import archives
+from kerasner.recipe import Config
 from kerasner.tagger import Tagger
 from kerasner.train_settings import TrainSettings
 from kerasner.transfer import transfer
-
-Config = Mapping[str, Any] | str | os.PathLike
 
 _LOG = logging.getLogger(__name__)
 _ENDLESS = 10**6  # epochs
@@ -63,7 +59,7 @@ def train_model(
         config: a dict, the path of a JSON file, or the name of an installed configuration.
         settings: changes of the form "path.to.key=value".
         verbose: as of `keras.Model.fit`.
-        data: the data set, as `read_data` gives it; None: it is read.
+        data: the data set, as `kerasner.recipe.read_data` gives it; None: it is read.
         download: whether to fetch the files of metadata.download first.
         recursive: as of DeepPavlov. Nested configurations are trained as parts of this one in any
             case.
@@ -79,27 +75,27 @@ def train_model(
 
     Example: `train_model("ner_conll2003", ["dataset_reader.data_path=conll2003"])`
     """
-    resolved = resolve(config, settings, download)
-    train, metrics = _train_group(resolved)
+    resolved = recipe.resolve(config, settings, download)
+    train, metrics = recipe.train_group(resolved)
     check_number("start_epoch_num", start_epoch_num, 0, whole=True)
     if 0 < train.epochs <= start_epoch_num:
         raise ConfigError(
             f"start_epoch_num: expected less than train.epochs {train.epochs}, received "
             f"{start_epoch_num}"
         )
-    if main_entry(resolved)["class_name"] != "ner":
+    if recipe.main_entry(resolved)["class_name"] != "ner":
         for name, none in (("letter_case", {}), ("typography", 0)):
             if given := getattr(train, name):
                 raise ConfigError(
                     f"train.{name}: expected {none} with ner_svm, which learns in one pass and has "
                     f"no epochs to draw for; received {given!r:.200}"
                 )
-    save_path = _save_path(resolved)
-    start = start_values(resolved, save_path)
+    save_path = recipe.save_path_of(resolved)
+    start = recipe.start_values(resolved, save_path)
     storage.check_writable(save_path.parent)
     storage.check_replaceable(save_path)
     _check_tensorboard(train)
-    data = data or read(resolved)
+    data = data or recipe.read(resolved)
     needed = _needed_parts(resolved, train)
     for part in needed:
         if not data.instances(part)[0]:
@@ -182,7 +178,7 @@ def train_model(
 
 def _needed_parts(config: Mapping[str, Any], train: TrainSettings) -> tuple[str, ...]:
     """The parts of the data set that training cannot do without."""
-    measures = train.validates and main_entry(config)["class_name"] == "ner"
+    measures = train.validates and recipe.main_entry(config)["class_name"] == "ner"
     return ("train", "valid") if measures or train.train_on_valid else ("train",)
 
 
@@ -224,9 +220,9 @@ def build_model(config: Config, settings: Iterable[str] = (), *, download: bool 
 
     Example: `build_model(configs.ner.ner_conll2003)(["Bernhard Riemann lived in Göttingen"])`
     """
-    resolved = resolve(config, settings)
-    if download and not _model_folder(resolved) and not _shipped(config, resolved):
-        resolved = resolve(config, settings, download=True)
+    resolved = recipe.resolve(config, settings)
+    if download and not recipe.model_folder(resolved) and not _shipped(config, resolved):
+        resolved = recipe.resolve(config, settings, download=True)
     return _load(config, resolved)
 
 
@@ -239,16 +235,16 @@ def evaluate_model(
         Scores of the parts "valid" and "test", as far as the data set has them and the group
         "train" does not say otherwise.
     """
-    resolved = resolve(config, settings, download)
-    _train_group(resolved)
-    return evaluate(_load(config, resolved), read(resolved), resolved)
+    resolved = recipe.resolve(config, settings, download)
+    recipe.train_group(resolved)
+    return evaluate(_load(config, resolved), recipe.read(resolved), resolved)
 
 
 def evaluate(
     tagger: Tagger, data: DataLearningIterator, config: Mapping[str, Any]
 ) -> dict[str, Evaluation]:
     """Scores of a tagger on the parts of a data set that a resolved configuration asks for."""
-    train, metrics = _train_group(config)
+    train, metrics = recipe.train_group(config)
     scores = {}
     for part in train.evaluated_parts:
         sentences, tags = data.instances(part)
@@ -257,130 +253,8 @@ def evaluate(
     return scores
 
 
-def _train_group(config: Mapping[str, Any]) -> tuple[TrainSettings, list[Metric]]:
-    """The group "train" of a resolved configuration, and its metrics."""
-    train = _component(TrainSettings, config.get("train", {}), "train")
-    return train, find_metrics(train.metric_entries, config["chainer"])
-
-
-def read_data(config: Config, settings: Iterable[str] = ()) -> DataLearningIterator:
-    """The data set of a configuration, of which the group "train" is checked first."""
-    resolved = resolve(config, settings)
-    _train_group(resolved)
-    return read(resolved)
-
-
-def resolve(config: Config, settings: Iterable[str], download: bool = False) -> dict[str, Any]:
-    if isinstance(settings, (str, bool)):
-        raise ConfigError(
-            f'settings: expected a list of "path.to.key=value", received {settings!r:.200} '
-            "(download is given by its name: download=True)"
-        )
-    changed = configuration.override(configuration.load(config), settings)
-    if "chainer" not in changed:
-        raise ConfigError("the configuration has no group 'chainer'")
-    resolved = configuration.resolve(changed)
-    if download:
-        downloads.download(resolved)
-    resolved = inline(resolved)
-    check(resolved["chainer"])
-    return resolved
-
-
-def saved_config(folder: Path, data_path: str) -> dict[str, Any]:
-    """The configuration of a saved model, to be scored on the data in another folder.
-
-    Raises:
-        kerasner.errors.ArchiveError: there is no model in the folder.
-    """
-    config = storage.read_config(folder)["config"]
-    reader = {"class_name": "conll2003_reader", **config.get("dataset_reader", {})}
-    iterator = {"class_name": "data_learning_iterator", **config.get("dataset_iterator", {})}
-    iterator_class = registry.get(iterator["class_name"], "dataset_iterator.class_name")
-    if "dataset_path" in registry.parameters(iterator_class):
-        iterator["dataset_path"] = data_path
-    reader["data_path"] = data_path
-    return {**config, "dataset_reader": reader, "dataset_iterator": iterator}
-
-
-def read(config: Mapping[str, Any]) -> DataLearningIterator:
-    """The data set of a resolved configuration."""
-    if "dataset_reader" not in config:
-        raise ConfigError("the configuration has no group 'dataset_reader'")
-    reader_settings = dict(config["dataset_reader"])
-    reader_class = _class(reader_settings, "dataset_reader", "read")
-    # A reader's settings are the arguments of its `read`.
-    registry.check_parameters(reader_class().read, reader_settings, "dataset_reader")
-    data = reader_class().read(**reader_settings)
-    iterator_settings = dict(config.get("dataset_iterator", {}))
-    iterator_settings.setdefault("class_name", "data_learning_iterator")
-    iterator_class = _class(iterator_settings, "dataset_iterator", "instances")
-    return _component(iterator_class, {"data": data, **iterator_settings}, "dataset_iterator")
-
-
-def _class(settings: dict[str, Any], where: str, method: str) -> type:
-    if "class_name" not in settings:
-        raise ConfigError(f"{where}: expected class_name")
-    name = settings.pop("class_name")
-    found = registry.get(name, f"{where}.class_name")
-    if not hasattr(found, method):
-        raise ConfigError(
-            f"{where}.class_name: expected a class with {method!r}, received {name!r}"
-        )
-    return found
-
-
-def _component(component_class: type, settings: Mapping[str, Any], where: str) -> Any:
-    registry.check_parameters(component_class, settings, where)
-    return component_class(**settings)
-
-
-def main_entry(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry of the trained component."""
-    found = [entry for entry in config["chainer"]["pipe"] if entry.get("class_name") in MAIN]
-    if len(found) != 1:
-        raise ConfigError(f"chainer.pipe: expected one {' or '.join(MAIN)}, found {len(found)}")
-    return found[0]
-
-
-def _save_path(config: Mapping[str, Any]) -> Path:
-    entry = main_entry(config)
-    path, name = entry.get("save_path"), entry["class_name"]
-    if not path:
-        raise ConfigError(f"chainer.pipe ({name}): save_path is needed, the folder of the model")
-    return configuration.user_path(str(path)).absolute()
-
-
-def start_values(config: Mapping[str, Any], save_path: Path) -> Path | str | None:
-    """The model whose weights training starts from, if it is another one than is trained.
-
-    Returns:
-        Its folder, or the name of one that comes with kerasner.
-    """
-    entry = main_entry(config)
-    path = entry.get("load_path")
-    if not path or entry["class_name"] != "ner":
-        return None
-    if configuration.user_path(str(path)).absolute() == save_path:
-        return path if path in archives.names() and not save_path.exists() else None
-    where = "chainer.pipe (ner).load_path"
-    try:
-        folder = configuration.find_file(str(path), where)
-    except ConfigError as error:
-        if path in archives.names():
-            return str(path)
-        names = ", ".join(archives.names())
-        raise ConfigError(f"{error}; models that come with kerasner: {names}") from None
-    if not os.path.isfile(folder / storage.CONFIG_FILE) and not storage.is_start(folder):
-        raise ConfigError(
-            f"{where}: expected the folder of a trained model to start from, or null; "
-            f"{folder} holds none"
-        )
-    return folder
-
-
 def take_weights(tagger: Tagger, start: Path | str | None) -> float:
-    """Gives a tagger the weights of the model that `start_values` found, if any.
+    """Gives a tagger the weights of the model that `recipe.start_values` found, if any.
 
     Returns:
         The temperature of that model, or 1.
@@ -407,24 +281,16 @@ def _is_start(start: Path | str) -> bool:
     return isinstance(start, Path) and storage.is_start(start)
 
 
-def _model_folder(config: Mapping[str, Any]) -> Path | None:
-    """Where the model of a resolved configuration lies, if there is one."""
-    places = [_save_path(config)]
-    if load_path := main_entry(config).get("load_path"):
-        with contextlib.suppress(ConfigError):
-            places.append(configuration.find_file(str(load_path), "load_path"))
-    return next((p for p in places if os.path.isfile(p / storage.CONFIG_FILE)), None)
-
-
 def _load(config: Config, resolved: Mapping[str, Any]) -> Tagger:
-    if folder := _model_folder(resolved):
+    if folder := recipe.model_folder(resolved):
         _LOG.info("using the model in %s", folder)
         return Tagger.load(folder)
     if name := _shipped(config, resolved):
         _LOG.info("using the model %s that comes with kerasner", name)
         return archives.pretrained(name)
     raise ArchiveError(
-        f"{_save_path(resolved)}: no model here yet; expected a trained one, see kerasner train"
+        f"{recipe.save_path_of(resolved)}: no model here yet; expected a trained one, see kerasner "
+        "train"
     )
 
 
@@ -438,8 +304,8 @@ def _shipped(config: Config, resolved: Mapping[str, Any]) -> str | None:
     )
     if not is_installed or name not in archives.names():
         return None
-    own_place = _save_path(inline(configuration.resolve(configuration.load(config))))
-    return name if own_place == _save_path(resolved) else None
+    own_place = recipe.save_path_of(inline(configuration.resolve(configuration.load(config))))
+    return name if own_place == recipe.save_path_of(resolved) else None
 
 
 def _learnt(
@@ -504,22 +370,7 @@ def fit_pipeline(
         name: tf.constant([item for row in column for item in row])
         for name, column in zip([*inputs, targets[0]], rows, strict=True)
     }
-    return Tagger(Chainer(config["chainer"], data=flat), _portable(config))
-
-
-def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a saved model keeps of its configuration: no path of the machine that trained it."""
-    pipe = [
-        {key: value for key, value in entry.items() if key not in ("load_path", "save_path")}
-        for entry in config["chainer"]["pipe"]
-    ]
-    train = {k: v for k, v in config.get("train", {}).items() if k != "tensorboard_log_dir"}
-    portable = {"chainer": {**config["chainer"], "pipe": pipe}, "train": train}
-    for group in ("dataset_reader", "dataset_iterator"):
-        if group in config:
-            settings = config[group].items()
-            portable[group] = {k: v for k, v in settings if not k.endswith("_path")}
-    return portable
+    return Tagger(Chainer(config["chainer"], data=flat), recipe.portable(config))
 
 
 def _check_tensorboard(train: TrainSettings) -> None:

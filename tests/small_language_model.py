@@ -19,7 +19,7 @@ def pretrain(text_file, vector_file, folder, settings=SETTINGS):
 
 
 def interrupt(monkeypatch, *parts):
-    """Ctrl-C where these parts of an epoch begin, counted over all runs."""
+    """Ctrl-C where these parts of an epoch begin, counted over all runs, none of which ends."""
     original, begun = Corpus.batches, []
 
     def batches(self, *args):

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from kerasner import config as configuration
-from kerasner import configs, storage, training
+from kerasner import configs, recipe, storage, training
 from kerasner._compat import KERAS_3
 from kerasner.checkpoint import Progress
 from kerasner.errors import ArchiveError, ConfigError, DataError
@@ -141,7 +141,7 @@ def test_without_a_trained_model_the_shipped_one_is_used(small_settings, tmp_pat
 def test_a_path_of_an_installed_configuration_is_as_good_as_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(training.archives, "names", lambda: ["ner_conll2003"])
     monkeypatch.setattr(training.archives, "pretrained", lambda name: f"shipped {name}")
-    monkeypatch.setattr(training.downloads, "download", None)  # it must not be called
+    monkeypatch.setattr(recipe.downloads, "download", None)  # it must not be called
     monkeypatch.setenv("KERASNER_HOME", str(tmp_path))
     for config in (configs.ner.ner_conll2003, str(configs.ner.ner_conll2003)):
         assert training.build_model(config, download=True) == "shipped ner_conll2003"
@@ -155,7 +155,7 @@ def test_a_path_of_an_installed_configuration_is_as_good_as_its_name(tmp_path, m
 def test_files_are_fetched_where_there_is_no_model(small_settings, tmp_path, monkeypatch):
     settings = [*small_settings, f"chainer.pipe.ner.save_path={json.dumps(str(tmp_path / 'm'))}"]
     asked = []
-    monkeypatch.setattr(training.downloads, "download", asked.append)
+    monkeypatch.setattr(recipe.downloads, "download", asked.append)
     with pytest.raises(ArchiveError, match="no model here yet"):
         training.build_model("ner_conll2003", settings, download=True)
     assert [config["train"]["epochs"] for config in asked] == [6]
@@ -205,7 +205,7 @@ def test_tags_of_the_validation_part_alone_are_known(data_folder, small_settings
     with open(tmp_path / "valid.txt", "a") as file:
         file.write("\nMay NN B-DATE\n")
     settings = [*small_settings, f"dataset_reader.data_path={json.dumps(str(tmp_path))}"]
-    data = training.read_data("ner_conll2003", settings)
+    data = recipe.read_data("ner_conll2003", settings)
     resolved = configuration.resolve(
         configuration.override(configuration.load("ner_conll2003"), settings)
     )
@@ -587,8 +587,8 @@ def test_a_model_to_start_from_that_is_none(small_settings, tmp_path):
 
 
 def test_scoring_a_saved_model_on_other_data(trained, data_folder, corpus):
-    config = training.saved_config(trained.folder, str(data_folder))
-    data = training.read(config)
+    config = recipe.saved_config(trained.folder, str(data_folder))
+    data = recipe.read(config)
     scores = training.evaluate(Tagger.load(trained.folder), data, config)
     assert scores["test"].examples == len(corpus["test"])
     assert scores["valid"].metrics["ner_f1"] == pytest.approx(100 * max(trained.scores), abs=1e-4)

@@ -1,12 +1,14 @@
 """LSTM over rows of unequal length, one or both directions, portable and cuDNN kernel in one."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kerasner.layers._alignment import left_align, lengths_of, restore
+from kerasner.layers._lstm_cudnn import cudnn, cudnn_of_rows
+from kerasner.layers._lstm_portable import portable, portable_of_rows, trained
 
 _DEVICES = ("CPU", "GPU")  # of the portable kernel, of cuDNN's
 
@@ -166,9 +168,9 @@ class LSTM(keras.layers.Layer):
             read = (steps,) if places is None else (inputs, steps)
             outputs = _either_kernel(read, lengths, *weights)
         elif tf.config.list_logical_devices("GPU"):
-            outputs = _cudnn(steps, lengths, *weights, training=True)
+            outputs = cudnn(steps, lengths, *weights, training=True)
         else:
-            outputs = _trained(steps, lengths, *weights)
+            outputs = trained(steps, lengths, *weights)
         if not self.return_sequences:
             return tf.ensure_shape(self._ends(outputs, lengths), [shape[0], self._width])
         if order is not None:
@@ -230,10 +232,10 @@ def _either_kernel(
         lengths: int32 [B].
         *weights: of each direction.
     """
-    portable, cudnn = _kernels(len(weights) // 3, *weights[0].shape, read[0].dtype, len(read) == 2)
-    outputs = portable(*read, lengths, *weights)
+    for_cpu, for_gpu = _kernels(len(weights) // 3, *weights[0].shape, read[0].dtype, len(read) == 2)
+    outputs = for_cpu(*read, lengths, *weights)
     if not tf.executing_eagerly():
-        cudnn.add_to_graph()
+        for_gpu.add_to_graph()
     return outputs
 
 
@@ -245,9 +247,9 @@ def _kernels(directions: int, width: int, gates: int, dtype: tf.DType, of_rows: 
     interface = f"kerasner_lstm_{directions}x{width}x{gates}_{dtype.name}"
     if of_rows:
         read = [tf.TensorSpec([None, width], dtype), tf.TensorSpec([None, None], tf.int32)]
-        functions, interface = (_portable_of_rows, _cudnn_of_rows), f"{interface}_rows"
+        functions, interface = (portable_of_rows, cudnn_of_rows), f"{interface}_rows"
     else:
-        read, functions = [tf.TensorSpec([None, None, width], dtype)], (_portable, _cudnn)
+        read, functions = [tf.TensorSpec([None, None, width], dtype)], (portable, cudnn)
     signature = [*read, tf.TensorSpec([None], tf.int32)]
     signature += [tf.TensorSpec(shape, dtype) for shape in weights]
 
@@ -262,301 +264,7 @@ def _kernels(directions: int, width: int, gates: int, dtype: tf.DType, of_rows: 
             },
         )
 
-    portable = implementation(functions[0], _DEVICES[0])
+    for_cpu = implementation(functions[0], _DEVICES[0])
     with tf.init_scope():
-        cudnn = implementation(functions[1], _DEVICES[1]).get_concrete_function()
-    return portable, cudnn
-
-
-class _Packing(NamedTuple):
-    """The real steps of a batch, packed: all first steps, all second ones, and so on.
-
-    Rows stand by falling length, so each step of the recursion is that of the first `counts[step]`
-    rows, and padding costs nothing.
-
-    Attributes:
-        counts: int32 [L], rows that have each step, for the longest row's L steps, at least one.
-        steps: int32 [P], the step of each packed place.
-        sources: for each direction int32 [P], which of the B * T steps each is read from.
-    """
-
-    counts: tf.Tensor
-    steps: tf.Tensor
-    sources: list[tf.Tensor]
-
-
-def _packing(like: tf.Tensor, lengths: tf.Tensor, directions: int) -> _Packing:
-    lengths, order = tf.math.top_k(lengths, k=tf.size(lengths))
-    longest = tf.reduce_max(tf.concat([lengths, [1]], 0))
-    running = tf.range(longest)[:, None] < lengths
-    counts = lengths_of(running)
-    step, row = tf.unstack(tf.cast(tf.where(running), tf.int32), axis=1)
-    start = tf.gather(order, row) * tf.shape(like)[1]
-    sources = [start + step, start + tf.gather(lengths, row) - 1 - step]
-    return _Packing(counts, step, sources[:directions])
-
-
-def _packed(tensors: list[tf.Tensor], packing: _Packing) -> list[tf.Tensor]:
-    """For each direction [B, T, X] -> [P, X]."""
-    return [
-        tf.gather(tf.reshape(tensor, [-1, tensor.shape[-1]]), sources)
-        for tensor, sources in zip(tensors, packing.sources, strict=True)
-    ]
-
-
-def _unpacked(packed: list[tf.Tensor], packing: _Packing, like: tf.Tensor) -> list[tf.Tensor]:
-    """For each direction [P + 1, X], of which the last row fills the padding -> [B, T, X]."""
-    batch, steps = tf.shape(like)[0], tf.shape(like)[1]
-    count = tf.size(packing.steps)
-    unpacked = []
-    for rows, sources in zip(packed, packing.sources, strict=True):
-        index = count + tf.scatter_nd(sources[:, None], tf.range(-count, 0), [batch * steps])
-        unpacked.append(tf.reshape(tf.gather(rows, index), [batch, steps, rows.shape[-1]]))
-    return unpacked
-
-
-def _portable(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-    """Core operations alone: [B, T, D], rows padded at their end -> [B, T, directions * units]."""
-    kernels, recurrent, biases = weights[::3], weights[1::3], weights[2::3]
-    packing = _packing(inputs, lengths, len(kernels))
-    rows = _packed([inputs] * len(kernels), packing)
-    projected = _projected(rows, kernels, biases)
-    states, _ = _recursion(projected, recurrent, packing.counts)
-    return tf.concat(_unpacked(states, packing, inputs), axis=-1)
-
-
-def _portable_of_rows(
-    rows: tf.Tensor, places: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor
-) -> tf.Tensor:
-    """`_portable` of `tf.gather(rows, places)`; a row that many steps read is projected once."""
-    kernels, recurrent, biases = weights[::3], weights[1::3], weights[2::3]
-    packing = _packing(places, lengths, len(kernels))
-    projected = _projected([rows] * len(kernels), kernels, biases)
-    flat = tf.reshape(places, [-1])
-    read = [tf.gather(flat, of_steps) for of_steps in packing.sources]
-    states, _ = _recursion(projected, recurrent, packing.counts, read)
-    return tf.concat(_unpacked(states, packing, places), axis=-1)
-
-
-@tf.custom_gradient
-def _trained(inputs: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor):
-    """What `_portable` computes, with a gradient in closed form.
-
-    Differentiating the loop itself would add up a gradient of the recurrent kernel step by step;
-    here the loop back yields the gradients of the gates alone, and one product over all steps
-    turns them into that of a kernel.
-    """
-    kernels, recurrent, biases = weights[::3], weights[1::3], weights[2::3]
-    packing = _packing(inputs, lengths, len(kernels))
-    rows = _packed([inputs] * len(kernels), packing)
-    projected = _projected(rows, kernels, biases)
-    states, kept = _recursion(projected, recurrent, packing.counts, keep=True)
-
-    def gradient(upstream):
-        of_states = _packed(tf.split(upstream, len(kernels), axis=-1), packing)
-        of_gates = _recursion_back(of_states, kept, recurrent, packing.counts)
-        # All but the first steps, and where the states before them are.
-        later = tf.range(packing.counts[0], tf.size(packing.steps))
-        before = later - tf.gather(packing.counts, tf.gather(packing.steps, later) - 1)
-        of_weights, of_rows = [], []
-        for k, of_gate in enumerate(of_gates):
-            of_weights += [
-                tf.matmul(rows[k], of_gate, transpose_a=True),
-                tf.matmul(
-                    tf.gather(states[k], before), of_gate[packing.counts[0] :], transpose_a=True
-                ),
-                tf.reduce_sum(of_gate, axis=0),
-            ]
-            of_row = tf.matmul(of_gate, kernels[k], transpose_b=True)
-            of_rows.append(tf.pad(of_row, [[0, 1], [0, 0]]))
-        return tf.add_n(_unpacked(of_rows, packing, inputs)), None, *of_weights
-
-    return tf.concat(_unpacked(states, packing, inputs), axis=-1), gradient
-
-
-def _projected(rows, kernels, biases) -> list[tf.Tensor]:
-    return [
-        tf.nn.bias_add(tf.matmul(row, kernel), bias)
-        for row, kernel, bias in zip(rows, kernels, biases, strict=True)
-    ]
-
-
-def _array(steps: tf.Tensor, width: int, dtype: tf.DType) -> tf.TensorArray:
-    return tf.TensorArray(dtype, steps, element_shape=[None, width], infer_shape=False)
-
-
-def _step(tensor: tf.Tensor, start: Any, count: tf.Tensor) -> tf.Tensor:
-    """Rows [start, start + count): a view where memory allows, by fewer operations than [:]."""
-    return tf.slice(tensor, [start, 0], [count, tensor.shape[-1]])
-
-
-def _recursion(
-    projected: list[tf.Tensor],
-    recurrent: tuple[tf.Tensor, ...],
-    counts: tf.Tensor,
-    read: list[tf.Tensor] | None = None,
-    keep: bool = False,
-) -> tuple[list[tf.Tensor], list[list[tf.Tensor]]]:
-    """Runs each direction over projections with its recurrent kernel [U, 4U].
-
-    The directions share a loop and not a batched product: two plain products are faster.
-
-    Args:
-        projected: packed [P, 4U]; or, with `read`, of rows [R, 4U].
-        recurrent, counts: of `_Packing`.
-        read: int32 [P], the row that each packed place reads.
-        keep: whether to return what `_recursion_back` needs.
-
-    Returns:
-        For each direction the packed states and a row of zeros, [P + 1, U], and with `keep` what
-        `_recursion_back` needs: the gates, the cell state before each step and, after it, its tanh,
-        each [P, U].
-    """
-    units, dtype = recurrent[0].shape[0], projected[0].dtype
-    steps, starts = tf.size(counts), tf.cumsum(counts, exclusive=True)
-    directions = range(len(recurrent))
-    zeros = [tf.zeros([counts[0], units], dtype) for _ in directions]
-    arrays = [
-        [_array(steps + 1, units, dtype), *(_array(steps, units, dtype) for _ in range(6 * keep))]
-        for _ in directions
-    ]
-
-    def iterate(step, states, cells, arrays):
-        start, count = tf.gather(starts, step), tf.gather(counts, step)
-        new_states, new_cells, new_arrays = [], [], []
-        for k in directions:
-            gates = tf.matmul(_step(states[k], 0, count), recurrent[k])
-            if read is None:
-                gates += _step(projected[k], start, count)
-            else:
-                # Picked here and not before the loop, where it would pass through memory.
-                gates += tf.gather(projected[k], tf.slice(read[k], [start], [count]))
-            i, f, g, o = tf.split(gates, 4, axis=-1)
-            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-            before = _step(cells[k], 0, count)
-            cell = f * before + i * g
-            squashed = tf.tanh(cell)
-            state = o * squashed
-            new_states.append(state)
-            new_cells.append(cell)
-            values = (state, i, f, g, o, before, squashed)
-            new_arrays.append(
-                [array.write(step, x) for array, x in zip(arrays[k], values, strict=False)]
-            )
-        return step + 1, new_states, new_cells, new_arrays
-
-    some_rows = [tf.TensorShape([None, units]) for _ in directions]
-    *_, arrays = tf.while_loop(
-        lambda step, *_: step < steps,
-        iterate,
-        (0, zeros, zeros, arrays),
-        shape_invariants=(
-            tf.TensorShape([]),
-            some_rows,
-            some_rows,
-            tf.nest.map_structure(lambda _: tf.TensorShape(None), arrays),
-        ),
-    )
-    for own in arrays:
-        own[0] = own[0].write(steps, tf.zeros([1, units], dtype))
-    packed = [[tf.ensure_shape(x.concat(), [None, units]) for x in own] for own in arrays]
-    return [own[0] for own in packed], [own[1:] for own in packed]
-
-
-def _recursion_back(
-    upstream: list[tf.Tensor],
-    kept: list[list[tf.Tensor]],
-    recurrent: tuple[tf.Tensor, ...],
-    counts: tf.Tensor,
-) -> list[tf.Tensor]:
-    """From gradients of the packed states [P, U] those of the gates before activation [P, 4U]."""
-    units, dtype = recurrent[0].shape[0], upstream[0].dtype
-    steps, starts = tf.size(counts), tf.cumsum(counts, exclusive=True)
-    directions = range(len(recurrent))
-    nothing = [tf.zeros([0, units], dtype) for _ in directions]
-    sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
-
-    def iterate(step, of_states, of_cells, arrays):
-        start, count = tf.gather(starts, step), tf.gather(counts, step)
-        new_states, new_cells, new_arrays = [], [], []
-        for k in directions:
-            i, f, g, o, before, squashed = (_step(x, start, count) for x in kept[k])
-            # Rows that end with this step come in.
-            more = [[0, count - tf.shape(of_states[k])[0]], [0, 0]]
-            of_state = tf.pad(of_states[k], more) + _step(upstream[k], start, count)
-            of_cell = tf.pad(of_cells[k], more)
-            of_cell += tanh_gradient(y=squashed, dy=of_state * o)
-            of_gate = tf.concat(
-                [
-                    sigmoid_gradient(y=i, dy=of_cell * g),
-                    sigmoid_gradient(y=f, dy=of_cell * before),
-                    tanh_gradient(y=g, dy=of_cell * i),
-                    sigmoid_gradient(y=o, dy=of_state * squashed),
-                ],
-                axis=-1,
-            )
-            new_states.append(tf.matmul(of_gate, recurrent[k], transpose_b=True))
-            new_cells.append(of_cell * f)
-            new_arrays.append(arrays[k].write(step, of_gate))
-        return step - 1, new_states, new_cells, new_arrays
-
-    some_rows = [tf.TensorShape([None, units]) for _ in directions]
-    *_, arrays = tf.while_loop(
-        lambda step, *_: step >= 0,
-        iterate,
-        (steps - 1, nothing, nothing, [_array(steps, 4 * units, dtype) for _ in directions]),
-        shape_invariants=(
-            tf.TensorShape([]),
-            some_rows,
-            some_rows,
-            [tf.TensorShape(None) for _ in directions],
-        ),
-    )
-    return [tf.ensure_shape(array.concat(), [None, 4 * units]) for array in arrays]
-
-
-def _cudnn(inputs, lengths, *weights, training: bool = False) -> tf.Tensor:
-    """cuDNN's kernel: same arguments and results as `_portable`, on a GPU alone.
-
-    cuDNN takes no empty batch or sequence and no row of length 0: a row or a step is added where
-    needed, and a row of length 0 is run over its first step.
-    """
-    batch, steps = tf.unstack(tf.shape(inputs)[:2])
-    # A pad or a slice that changes nothing costs nothing.
-    extra = [[0, tf.maximum(1 - batch, 0)], [0, tf.maximum(1 - steps, 0)]]
-    inputs, lengths = tf.pad(inputs, [*extra, [0, 0]]), tf.pad(lengths, extra[:1])
-    counts = tf.maximum(lengths, 1)
-    directions = [inputs, tf.reverse_sequence(inputs, counts, seq_axis=1)]
-    outputs = []
-    for row, kernel, recurrent, bias in zip(
-        directions, weights[::3], weights[1::3], weights[2::3], strict=False
-    ):
-        # cuDNN's parameters: each gate's transposed kernels, then two biases a gate.
-        blocks = [tf.split(matrix, 4, axis=1) for matrix in (kernel, recurrent)]
-        flat = [tf.reshape(tf.transpose(block), [-1]) for pair in blocks for block in pair]
-        parameters = tf.concat([*flat, tf.zeros_like(bias), bias], axis=0)
-        start = tf.zeros([1, tf.shape(inputs)[0], recurrent.shape[0]], inputs.dtype)
-        result = tf.raw_ops.CudnnRNNV3(
-            input=tf.transpose(row, [1, 0, 2]),
-            input_h=start,
-            input_c=start,
-            params=parameters,
-            sequence_lengths=counts,
-            rnn_mode="lstm",
-            is_training=training,
-            time_major=True,
-        )
-        output = tf.ensure_shape(result.output, [None, None, recurrent.shape[0]])
-        outputs.append(tf.transpose(output, [1, 0, 2]))
-    if len(outputs) == 2:
-        outputs[1] = tf.reverse_sequence(outputs[1], counts, seq_axis=1)
-    real = tf.sequence_mask(lengths, tf.shape(inputs)[1])[..., None]
-    joined = tf.where(real, tf.concat(outputs, axis=-1), tf.zeros([], inputs.dtype))
-    return joined[:batch, :steps]
-
-
-def _cudnn_of_rows(
-    rows: tf.Tensor, places: tf.Tensor, lengths: tf.Tensor, *weights: tf.Tensor
-) -> tf.Tensor:
-    """cuDNN's counterpart of `_portable_of_rows`; it has no place for finished projections."""
-    return _cudnn(tf.gather(rows, places), lengths, *weights)
+        for_gpu = implementation(functions[1], _DEVICES[1]).get_concrete_function()
+    return for_cpu, for_gpu

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from kerasner.layers import LSTM
+from kerasner.layers import LSTM, _lstm_cudnn
 from kerasner.layers import lstm as module
 
 WIDTH, UNITS = 5, 3
@@ -413,7 +413,7 @@ def test_the_cudnn_kernel_gets_what_it_takes(monkeypatch, batch, steps, bidirect
     weights = layer._weights_of("forward", tf.float32)
     weights += layer._weights_of("backward", tf.float32) if bidirectional else []
     lengths = tf.constant(mask.sum(axis=1), tf.int32)
-    of_rows = module._cudnn_of_rows(tf.constant(flat), tf.constant(places), lengths, *weights)
+    of_rows = module.cudnn_of_rows(tf.constant(flat), tf.constant(places), lengths, *weights)
     np.testing.assert_allclose(of_rows, expected, atol=1e-5)
 
 
@@ -425,7 +425,8 @@ def test_the_kernel_for_the_device_at_hand_is_picked(monkeypatch, tmp_path, widt
     """
     monkeypatch.setattr(module, "_DEVICES", ("GPU", "CPU"))
     marked = lambda inputs, *others: tf.fill([*tf.unstack(tf.shape(inputs)[:2]), 3], 7.0)  # noqa: E731
-    monkeypatch.setattr(module, "_cudnn", marked)
+    for place in (module, _lstm_cudnn):
+        monkeypatch.setattr(place, "cudnn", marked)
     layer = LSTM(3)
     layer.build((None, None, width))
 

@@ -16,16 +16,24 @@ from kerasner.errors import KerasnerError
 _Settings = TypeVar("_Settings", bound=NamedTuple)
 
 
+def add_option(
+    parser: argparse.ArgumentParser, flag: str, default: Any, meaning: str, **more: Any
+) -> None:
+    """An option of the type of its default, which its help tells."""
+    parser.add_argument(
+        flag,
+        type=type(default),
+        default=default,
+        help=f"{meaning.replace('%', '%%')}; default: %(default)s",
+        **more,
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser, settings: type[NamedTuple]) -> None:
     """An option for each field of settings, which all have defaults and a line of docstring."""
     meanings = dict(re.findall(r"^ *(\w+): (.+)\.$", settings.__doc__, re.MULTILINE))
     for name, value in settings._field_defaults.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=type(value),
-            default=value,
-            help=f"{meanings[name].replace('%', '%%')}; default: %(default)s",
-        )
+        add_option(parser, f"--{name.replace('_', '-')}", value, meanings[name])
 
 
 def settings_of(options: argparse.Namespace, settings: type[_Settings]) -> _Settings:
@@ -40,11 +48,8 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
 
 def add_splitter(parser: argparse.ArgumentParser) -> None:
     """How texts are cut into sentences of tokens."""
-    for flag, default, meaning in (
-        ("--language", "ru", "of the sentence splitter"),
-        ("--tokenizer", "unicode", "mode, see lazy_tokenizer"),
-    ):
-        parser.add_argument(flag, default=default, help=f"{meaning}; default: %(default)s")
+    add_option(parser, "--language", "ru", "of the sentence splitter")
+    add_option(parser, "--tokenizer", "unicode", "mode, see lazy_tokenizer")
 
 
 def splitter_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> TextSplitter:

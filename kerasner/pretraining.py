@@ -129,9 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("--format", ("navec", "glove", "fasttext"), "of --vectors"),
         ("--policy", _POLICIES, "of the large products"),
     ):
-        parser.add_argument(
-            flag, default=choices[0], choices=choices, help=f"{meaning}; default: %(default)s"
-        )
+        _commands.add_option(parser, flag, choices[0], meaning, choices=choices)
     parser.add_argument("--keep", default="", help="characters whose diacritics stay, as in йЙ")
     for flag, default, meaning in (
         ("--own-words", 200, "how often a word that --vectors lacks occurs to have its own"),
@@ -139,9 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("--hidden", 256, "units of both dense networks"),
         ("--dim", 128, "width of types and expectations"),
     ):
-        parser.add_argument(
-            flag, type=int, default=default, help=f"{meaning}; default: %(default)s"
-        )
+        _commands.add_option(parser, flag, default, meaning)
     _commands.add_settings(parser, Settings)
     options = parser.parse_args(argv)
     splitter = _commands.splitter_of(parser, options)

@@ -147,7 +147,8 @@ def override(config: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
             class_name where only one entry has that class: "chainer.pipe.3.units=5",
             "chainer.pipe.ner.units=5". A key that is not there yet can be set if it is a known
             one: a parameter of a registered component, or a key of a group. The keys of "train"
-            and of components not registered are left for those who read them to check.
+            and of its "letter_case", which may be missing, and of components not registered are
+            left for those who read them to check.
 
     Returns:
         A new dict.
@@ -359,6 +360,10 @@ def _map_leaves(
     return leaf(value, where)
 
 
+# Groups that a configuration may do without; who reads them checks their keys.
+_OPEN = (["train"], ["train", "letter_case"])
+
+
 def _set(config: dict[str, Any], keys: list[str], value: Any) -> None:
     path = ".".join(keys)
     place: Any = config
@@ -370,7 +375,7 @@ def _set(config: dict[str, Any], keys: list[str], value: Any) -> None:
             step = _index(place, key, path, where)
         elif not isinstance(place, dict):
             raise ConfigError(f"'{path}': '{where}' is {place!r:.200} and has no keys")
-        elif not (depth or last) and key == "train":  # a configuration may do without
+        elif not last and keys[: depth + 1] in _OPEN:
             place.setdefault(key, {})
         elif key not in place:
             _check_new_key(place, key, path, keys[:depth], last)
@@ -410,7 +415,7 @@ def _check_new_key(
     if last:
         class_name = place.get("class_name")
         component = isinstance(class_name, str)
-        if parents == ["train"] or (component and class_name not in registry.names()):
+        if parents in _OPEN or (component and class_name not in registry.names()):
             return
         if component:
             taker = registry.get(class_name)

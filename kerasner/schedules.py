@@ -155,6 +155,8 @@ def _range(learning_rate: float | Sequence[float]) -> tuple[float, float | None]
         )
     for value in ends[:1] if ends[1] is None else ends:
         check_number("learning_rate", value, 0)
+    if not any(ends):
+        raise ConfigError(f"learning_rate {learning_rate!r}: expected more than 0")
     return ends[0], ends[1]
 
 

@@ -329,6 +329,8 @@ def test_new_keys_where_they_have_a_meaning(components):
 def test_a_group_can_be_added_whole():
     changed = config.override({"chainer": {}}, ['train={"epochs": 3}', "train.epochs=4"])
     assert changed == {"chainer": {}, "train": {"epochs": 4}}
+    changed = config.override({"chainer": {}}, ["train.letter_case.upper=0.1"])
+    assert changed == {"chainer": {}, "train": {"letter_case": {"upper": 0.1}}}
 
 
 # resolve

@@ -105,6 +105,8 @@ def test_training_goes_by_it(policy):
         ({"learning_rate": "fast"}, "learning_rate: expected 0 or more, received 'fast'"),
         ({"learning_rate": [0.1]}, r"a number or \[start, end\], received \[0.1\]"),
         ({"learning_rate": [0.1, -1]}, "learning_rate: expected 0 or more, received -1"),
+        ({"learning_rate": 0}, "learning_rate 0: expected more than 0"),
+        ({"learning_rate": [0, 0.0]}, r"learning_rate \[0, 0.0\]: expected more than 0"),
         ({"learning_rate": PAIR}, "expected a number without a named decay"),
         ({"learning_rate": PAIR, "decay": 0.1}, "expected a number without a named decay"),
         ({"decay": "onecycle"}, r"learning_rate 0.1: expected \[start, end\]"),

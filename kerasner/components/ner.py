@@ -173,7 +173,6 @@ class Ner:
         for name, value, most in (
             ("char_dropout", char_dropout, 1),
             ("l2_reg", l2_reg, math.inf),
-            ("dropout_keep_prob", dropout_keep_prob, 1),
             ("word_dropout", word_dropout, 1),
             ("adversarial", adversarial, 1),
             ("momentum", momentum, 1),
@@ -181,6 +180,7 @@ class Ner:
             ("moving_average", moving_average, 1),
         ):
             check_number(f"ner: {name}", value, 0, most)
+        check_number("ner: dropout_keep_prob", dropout_keep_prob, 1e-6, 1)
         for name, value, least in (
             ("n_tags", n_tags, 1),
             ("token_emb_dim", token_emb_dim, 1),

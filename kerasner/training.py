@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasner import calibration, recipe, storage
+from kerasner import calibration, recipe, storage, tokenization
 from kerasner import config as configuration
 from kerasner.chainer import Chainer
 from kerasner.checkpoint import Progress, fingerprint
@@ -108,6 +108,9 @@ def train_model(
 
     tagger = fit_pipeline(resolved, data, train.train_on_valid)
     chainer = tagger.chainer
+    tokens = pipeline.columns(data.instances("train")[0], len(chainer.inputs))[0]
+    if advice := tokenization.advice(chainer.text_splitter.tokenizer, tokens):
+        _LOG.info(advice)
     temperature = take_weights(tagger, start)
     learnt = _learnt(chainer, data, train)
     if isinstance(chainer.main, NerSvm):

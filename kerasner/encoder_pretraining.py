@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasner import _commands, recipe, storage, training, word_prediction
+from kerasner import _commands, recipe, storage, tokenization, training, word_prediction
 from kerasner.checkpoint import fingerprint
 from kerasner.encoders import both_sides, build_layer
 from kerasner.errors import ConfigError
@@ -77,10 +77,12 @@ def pretrain_encoder(
     data = recipe.read(resolved)
     keras.utils.set_random_seed(learning.seed)
     tagger = training.fit_pipeline(resolved, data)
+    splitter = tagger.chainer.text_splitter
+    tokenization.check(splitter.tokenizer.mode, data.instances("train")[0])
     training.take_weights(tagger, start)
     predictor = EncoderPredictor(tagger.model)
     rng = np.random.default_rng(learning.seed)
-    text = word_prediction.read(texts, tagger.chainer.text_splitter, learning, rng)
+    text = word_prediction.read(texts, splitter, learning, rng)
     words = tf.constant(text.corpus.words)
 
     # Dropout is the predictor's affair: here it would fall on all places of a word at once.

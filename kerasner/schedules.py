@@ -32,7 +32,8 @@ class LearningRate(keras.callbacks.Callback):
     run that is taken up again goes on as if it had not stopped.
 
     Args:
-        learning_rate: start, or [start, end]; without an end the decay goes to 0.
+        learning_rate: start, more than 0, or [start, end], one of them more than 0; without an end
+            the decay goes to 0.
         decay: a number, or a name as above.
         decay_epochs, decay_batches: length of a named decay, in one unit or the other, which is
             also the time between two changes; without either it is all `epochs`.

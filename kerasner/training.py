@@ -108,9 +108,8 @@ def train_model(
 
     tagger = fit_pipeline(resolved, data, train.train_on_valid)
     chainer = tagger.chainer
-    tokens = pipeline.columns(data.instances("train")[0], len(chainer.inputs))[0]
-    if advice := tokenization.advice(chainer.text_splitter.tokenizer, tokens):
-        _LOG.info(advice)
+    if len(chainer.inputs) == 1:  # with further ones no raw text is taken
+        tokenization.check(chainer.text_splitter.tokenizer.mode, data.instances("train")[0])
     temperature = take_weights(tagger, start)
     learnt = _learnt(chainer, data, train)
     if isinstance(chainer.main, NerSvm):

@@ -47,7 +47,7 @@ class Ner:
         net_type, cell_type, n_hidden_list, cnn_filter_width, use_batch_norm, two_dense_on_top,
             use_crf, l2_reg, embeddings_dropout, intra_layer_dropout, top_dropout, word_dropout,
             adversarial, constraints: of `NerNetwork`.
-        dropout_keep_prob: share that variational dropout keeps.
+        dropout_keep_prob: share that variational dropout keeps, more than 0.
         seed: of the initial weights and of what is drawn after them; None: goes on from the seed of
             the group "train".
         optimizer: "adam" or "sgd".

@@ -64,6 +64,16 @@ def _usual_spacing(tokens, tags, drawn) -> Sentence:
     return Sentence(list(tokens), list(tags), [*gaps, ""])
 
 
+def _closed_hyphens(tokens, tags, drawn) -> Sentence:
+    """The same, and no space around a hyphen between words."""
+    gaps = list(_usual_spacing(tokens, tags, drawn).gaps)
+    for place in range(1, len(tokens) - 1):
+        sides = tokens[place - 1][-1:], tokens[place + 1][:1]
+        if tokens[place] == "-" and all(map(str.isalnum, sides)):
+            gaps[place] = gaps[place + 1] = ""
+    return Sentence(list(tokens), list(tags), gaps)
+
+
 def _with_marks(change: Callable[[Sequence[str], random.Random], list[str]]) -> Form:
     return lambda tokens, tags, drawn: Sentence(change(tokens, drawn), list(tags))
 
@@ -77,5 +87,6 @@ FORMS: dict[str, Form] = {
     "other quotes": _with_marks(with_other_quotes),
     "other dashes": _with_marks(with_other_dashes),
     "usual spacing": _usual_spacing,
+    "usual spacing, hyphens closed": _closed_hyphens,
     "noisy white space": _noisy,
 }

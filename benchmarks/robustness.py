@@ -6,7 +6,8 @@ Through the exported SavedModel, from tokens and, where white space matters only
 see accuracy.py. Of raw text an entity counts as right if its label is, and its characters are those
 of its tokens in the text as it was changed. What is drawn (which gap becomes a tab, which quotes
 take the place of others) is the same in every run. "usual spacing" puts no space before a comma or
-after a bracket; in all other forms there is a space between any two tokens.
+after a bracket; "hyphens closed" none around a hyphen between words either, for data sets where it
+is a token. In all other forms there is a space between any two tokens.
 """
 
 import _common

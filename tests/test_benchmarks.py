@@ -57,6 +57,9 @@ def test_forms_of_a_sentence(forms, scoring):
     assert text("each token capitalized") == 'Yesterday " Abel Falk " Beat Inc . 3-1 - \'s .'
     assert text("no final punctuation") == 'Yesterday " Abel Falk " beat Inc . 3-1 - \'s'
     assert text("usual spacing") == 'Yesterday " Abel Falk " beat Inc. 3-1 -\'s.'
+    samples = [("( the Abel - Falk - era ) - 's".split(), ["O"] * 9)]
+    closed = forms.changed("usual spacing, hyphens closed", samples)[0]
+    assert scoring.text_of(*closed).text == "(the Abel-Falk-era) -'s"
     quotes = in_form(forms, "other quotes").tokens
     assert (quotes[1], quotes[4]) in {("“", "”"), ("«", "»"), ("„", "“")}
     assert quotes[10] == "’s"

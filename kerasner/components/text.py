@@ -23,7 +23,7 @@ class TextSplitter:
     """Raw text to sentences of tokens. Token lists pass as they are.
 
     Args:
-        mode: of the `Tokenizer`: "treebank", "unicode" or "whitespace".
+        mode: of the `Tokenizer`: "treebank", "ontonotes", "unicode" or "whitespace".
         language: of the `SentenceSplitter`.
         max_sentence_tokens: longer sentences are cut.
     """

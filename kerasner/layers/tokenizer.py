@@ -52,34 +52,54 @@ _ABBREVIATIONS = (
     "Nev|Okla|Ore|Pa|Tenn|Tex|Va|Vt|Wash|Wis|Wyo"
 )
 
-# Ordered: the first alternative that matches at a place wins. An alternative that ends in a space
-# asks for one to follow; the space is stripped from the token afterwards. What an alternative reads
-# ahead in vain a later one must take in, or the scan would cost the square of the text.
-_TREEBANK = "|".join(
-    [
-        rf"(?i:https?://|ftp://|www\.)[^{_SPACE}<>\"]*(?:{_W}|[/=#&-])",
-        rf"{_W}+(?:[.-]{_W}+)*@{_W}+(?:[.-]{_W}+)*",
-        r"(?m:^)\d{1,3}\. ",  # "1. Name": a numbered line
-        rf"(?:{_TITLES})\.(?:{_HYPHEN}{_W}+)*",
-        rf"(?:{_ABBREVIATIONS})\.(?: |(?:{_HYPHEN}{_W}+)+)",
-        rf"(?:{_W}+{_HYPHEN})*(?:{_L}\.){{2,}}(?:{_HYPHEN}{_W}+)*",  # U.S., a.m., U.N.-led
-        r"\p{Lu}\. ",  # the initial in "M. Smith"
-        r"[A-Z]{1,3}\$",  # US$
-        _CLITIC,
-        _NOT,
-        # Numbers: 5.40, .333, 1,000, 1996-08-22, 3-1, 6/4, 1:04.541, +44.
-        rf"[+.]?\d(?:{_W}|\.{_W}|[,:/+]\d|{_HYPHEN}{_W}|&{_L})*{_HYPHEN}?",
-        # Words: O'Brien, all-rounder, S&P, U.S, fifth-, end.of
-        rf"{_W}(?:{_W}|\.{_W}|[:/]\d|{_HYPHEN}{_W}|&{_L}|{_APOSTROPHE}{_L})*{_HYPHEN}?",
-        r"\.{2,}",
-        r"-{2,}",
-        r"\*{2,}",
-        r"``",
-        r"''",
-        _CHARACTER,
-    ]
+# What OntoNotes leaves joined by a hyphen to the word that follows.
+_PREFIXES = (
+    "anti|bio|co|counter|cross|cyber|de|e|ex|inter|macro|mega|micro|mid|mini|multi|neo|non|pan|"
+    "post|pre|pro|quasi|re|semi|sub|super|trans|tri|uh|ultra|vice|x"
 )
-_PATTERNS = {"treebank": _TREEBANK, "unicode": _UNICODE, "whitespace": _WHITESPACE}
+_PREFIXED = rf"(?:(?i:{_PREFIXES}){_HYPHEN})*"
+_NOTHING = r"[^\x{00}-\x{10ffff}]"
+
+
+def _treebank(hyphen: str, before_initials: str, before_words: str, end: str) -> str:
+    """Pattern of a token: what joins words, and what words begin and end with.
+
+    Ordered: the first alternative that matches at a place wins. An alternative that ends in a space
+    asks for one to follow; the space is stripped from the token afterwards. What an alternative
+    reads ahead in vain a later one must take in, or the scan would cost the square of the text.
+    """
+    return "|".join(
+        [
+            rf"(?i:https?://|ftp://|www\.)[^{_SPACE}<>\"]*(?:{_W}|[/=#&-])",
+            rf"{_W}+(?:[.-]{_W}+)*@{_W}+(?:[.-]{_W}+)*",
+            r"(?m:^)\d{1,3}\. ",  # "1. Name": a numbered line
+            rf"(?:{_TITLES})\.(?:{hyphen}{_W}+)*",
+            rf"(?:{_ABBREVIATIONS})\.(?: |(?:{hyphen}{_W}+)+)",
+            rf"{before_initials}(?:{_L}\.){{2,}}(?:{hyphen}{_W}+)*",  # U.S., a.m., U.N.-led
+            r"\p{Lu}\. ",  # the initial in "M. Smith"
+            r"[A-Z]{1,3}\$",  # US$
+            _CLITIC,
+            _NOT,
+            # Numbers: 5.40, .333, 1,000, 1996-08-22, 3-1, 6/4, 1:04.541, +44.
+            rf"[+.]?\d(?:{_W}|\.{_W}|[,:/+]\d|{hyphen}{_W}|&{_L})*{end}",
+            # Words: O'Brien, all-rounder, S&P, U.S, fifth-, end.of
+            rf"{before_words}{_W}(?:{_W}|\.{_W}|[:/]\d|{hyphen}{_W}|&{_L}|{_APOSTROPHE}{_L})*{end}",
+            r"\.{2,}",
+            r"-{2,}",
+            r"\*{2,}",
+            r"``",
+            r"''",
+            _CHARACTER,
+        ]
+    )
+
+
+_PATTERNS = {
+    "treebank": _treebank(_HYPHEN, rf"(?:{_W}+{_HYPHEN})*", "", rf"{_HYPHEN}?"),
+    "ontonotes": _treebank(_NOTHING, _PREFIXED, _PREFIXED, rf"(?:{_HYPHEN} )?"),
+    "unicode": _UNICODE,
+    "whitespace": _WHITESPACE,
+}
 
 
 @keras.saving.register_keras_serializable("kerasner")
@@ -98,6 +118,9 @@ class Tokenizer(keras.layers.Layer):
               `n't`), the final period, brackets and quotes are tokens of their own; `U.S.`,
               `Mr.`, the initial `M.`, `5.40`, `1996-08-22`, `all-rounder`, web and mail addresses
               stay whole. Quotes are kept as written.
+            - `"ontonotes"`: the same, but hyphens between words are tokens of their own
+              (`five-year` is three), unless after a prefix (`anti-war`, `co-founder`), as in
+              OntoNotes 5.
             - `"unicode"`: runs of letters, digits, marks and underscores are words, each other
               character is a token, hyphens too (`пресс`, `-`, `служба`), as the Russian
               Collection3 has it.
@@ -146,7 +169,7 @@ class Tokenizer(keras.layers.Layer):
             tf.ensure_shape(text, [None]), "UTF-8", "UTF-8", replace_control_characters=False
         )
         scanned = text
-        if self.mode == "treebank":
+        if self.mode in ("treebank", "ontonotes"):
             scanned = tf.strings.regex_replace(scanned, _BETWEEN_STOPS, _STOP + rb"\0" + _STOP)
         scanned = tf.strings.regex_replace(
             scanned, _PATTERNS[self.mode], _SEPARATOR + rb"\0" + _SEPARATOR

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from kerasner.layers.tokenizer import Tokenizer
 
-MODES = ["treebank", "unicode", "whitespace"]
+MODES = ["treebank", "ontonotes", "unicode", "whitespace"]
 
 # Signs on which the rules turn, beside any text at all.
 PIECES = st.sampled_from(
     list(
         "aZ9éЖ中'\"’`.,:;-–—/&$%@_+*#()[]…«»! \t\n\r\x00\x1c\x85\u00a0\u2028\u0301\u200d\ufe0f❤👍ش"
     )
-    + ["n't", "'s", "U.S.", "Mr. ", "M. ", "1. ", "3.5", "--", "...", "http://", "a@b.co", "\r\n"]
+    + ["n't", "'s", "U.S.", "Mr. ", "M. ", "1. ", "3.5", "--", "...", "http://", "a@b.co", "\r\n", "co-", "x-U."]
 )
 TEXTS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=30).map("".join))
 
@@ -73,6 +73,26 @@ def tokens_of(text: str, mode: str = "treebank") -> list[str]:
 )
 def test_treebank(text, expected):
     assert tokens_of(text) == expected.split()
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a five-year-old Wal-Mart", "a five - year - old Wal - Mart"),
+        ("Chen Shui-bian's 30-day F-16", "Chen Shui - bian 's 30 - day F - 16"),
+        ("anti-war Co-founder, re-co-opt", "anti-war Co-founder , re-co-opt"),
+        ("disco-ball cool-e-mail", "disco - ball cool - e-mail"),
+        ("the U.S.-led, non-U.S. force", "the U.S. - led , non-U.S. force"),
+        ("Mr.-like Dow Corp. today", "Mr. - like Dow Corp. today"),
+        ("w- we two-", "w- we two -"),
+        ("1996-08-22 3- 4 -5", "1996 - 08 - 22 3- 4 - 5"),
+        ("mid-1980s pre-", "mid-1980s pre -"),
+        ("mail jo.do@b-c.uk, www.b-c.com -- no", "mail jo.do@b-c.uk , www.b-c.com -- no"),
+        ("They don't know O'Brien", "They do n't know O'Brien"),
+    ],
+)
+def test_ontonotes(text, expected):
+    assert tokens_of(text, "ontonotes") == expected.split()
 
 
 @pytest.mark.parametrize(

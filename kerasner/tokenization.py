@@ -16,7 +16,7 @@ _LEAST_SHARE = 0.02
 
 
 def check(mode: str, sentences: Sequence[Sequence[str]]) -> None:
-    """Warns where mode "unicode" takes tokens apart that "treebank" leaves whole.
+    """Warns where a tokenizer takes tokens apart that mode "treebank" leaves whole.
 
     A network learns from the tokens of a data set, but raw text is tagged as the tokenizer cuts it.
     What a tokenizer leaves whole and the data set has in pieces is not seen here: the data set does
@@ -26,7 +26,7 @@ def check(mode: str, sentences: Sequence[Sequence[str]]) -> None:
         mode: of the `Tokenizer`.
         sentences: of the data set, as tokens.
     """
-    if mode != "unicode" or not sentences:
+    if mode == "treebank" or not sentences:
         return
     seen = sentences[:: -(-len(sentences) // _SENTENCES)]
     counts = Counter(token for tokens in seen for token in tokens)
@@ -37,9 +37,10 @@ def check(mode: str, sentences: Sequence[Sequence[str]]) -> None:
     if concerned < max(_FEWEST, _LEAST_SHARE * len(seen)):
         return
     _LOG.warning(
-        "lazy_tokenizer's mode 'unicode' takes tokens of this data set apart in raw text, such as "
-        "%r, in %d of %d sentences; mode 'treebank' leaves them whole",
-        max(lost, key=counts.get),
+        "lazy_tokenizer's mode %r takes tokens of this data set apart in raw text, such as %r, in "
+        "%d of %d sentences; mode 'treebank' leaves them whole",
+        mode,
+        max(sorted(lost), key=counts.get),
         concerned,
         len(seen),
     )

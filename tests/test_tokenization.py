@@ -18,7 +18,8 @@ def told(caplog):
     return told
 
 
-def test_the_commonest_token_and_the_sentences_are_named(told):
+def test_the_mode_the_commonest_token_and_the_sentences_are_named(told):
+    assert "mode 'ontonotes' takes" in told("ontonotes", [HYPHEN] * 10)
     text = told("unicode", [HYPHEN] * 5 + [["3.5", "a", "3.5"]] * 4 + [PLAIN])
     assert (
         "'unicode' takes tokens of this data set apart in raw text, such as '3.5', in 9 of" in text

@@ -13,7 +13,22 @@ PIECES = st.sampled_from(
     list(
         "aZ9éЖ中'\"’`.,:;-–—/&$%@_+*#()[]…«»! \t\n\r\x00\x1c\x85\u00a0\u2028\u0301\u200d\ufe0f❤👍ش"
     )
-    + ["n't", "'s", "U.S.", "Mr. ", "M. ", "1. ", "3.5", "--", "...", "http://", "a@b.co", "\r\n", "co-", "x-U."]
+    + [
+        "n't",
+        "'s",
+        "U.S.",
+        "Mr. ",
+        "M. ",
+        "1. ",
+        "3.5",
+        "--",
+        "...",
+        "http://",
+        "a@b.co",
+        "\r\n",
+        "co-",
+        "x-U.",
+    ]
 )
 TEXTS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=30).map("".join))
 

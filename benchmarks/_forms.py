@@ -66,12 +66,12 @@ def _usual_spacing(tokens, tags, drawn) -> Sentence:
 
 def _closed_hyphens(tokens, tags, drawn) -> Sentence:
     """The same, and no space around a hyphen between words."""
-    gaps = list(_usual_spacing(tokens, tags, drawn).gaps)
+    sentence = _usual_spacing(tokens, tags, drawn)
     for place in range(1, len(tokens) - 1):
         sides = tokens[place - 1][-1:], tokens[place + 1][:1]
         if tokens[place] == "-" and all(map(str.isalnum, sides)):
-            gaps[place] = gaps[place + 1] = ""
-    return Sentence(list(tokens), list(tags), gaps)
+            sentence.gaps[place] = sentence.gaps[place + 1] = ""
+    return sentence
 
 
 def _with_marks(change: Callable[[Sequence[str], random.Random], list[str]]) -> Form:

@@ -47,4 +47,4 @@ def check(mode: str, sentences: Sequence[Sequence[str]]) -> None:
 
 
 def _pieces(mode: str, tokens: list[str]) -> np.ndarray:
-    return Tokenizer(mode)(tf.constant(tokens))["tokens"].row_lengths().numpy()
+    return Tokenizer(mode)(tf.constant(tokens, tf.string))["tokens"].row_lengths().numpy()

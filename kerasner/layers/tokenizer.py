@@ -58,11 +58,15 @@ _PREFIXES = (
     "post|pre|pro|quasi|re|semi|sub|super|trans|tri|uh|ultra|vice|x"
 )
 _PREFIXED = rf"(?:(?i:{_PREFIXES}){_HYPHEN})*"
+# Matches no character: no hyphen is within a word.
 _NOTHING = r"[^\x{00}-\x{10ffff}]"
 
 
 def _treebank(hyphen: str, before_initials: str, before_words: str, end: str) -> str:
-    """Pattern of a token: what joins words, and what words begin and end with.
+    """Pattern of a token, as the Penn Treebank has it but for hyphens.
+
+    These are told by the arguments, patterns all: what joins a word to the next, what may stand
+    before initials (`U.S.`) and before words, and what may end words and numbers.
 
     Ordered: the first alternative that matches at a place wins. An alternative that ends in a space
     asks for one to follow; the space is stripped from the token afterwards. What an alternative
